@@ -1,0 +1,25 @@
+"""The command table: every command's name and one-line help, light enough for `zhllm --help`."""
+
+STAGES = {
+    "collect": "Read files and folders of any kind into document shards.",
+    "clean": "Normalise, filter and de-duplicate documents; split train and valid.",
+    "train-tokenizer": "Train a Llama-style SentencePiece tokenizer from scratch.",
+    "train-vocab": "Learn Chinese pieces (characters, then BPE) from cleaned text.",
+    "extend-vocab": "Add Chinese pieces to a base tokenizer, exact in every engine.",
+    "init-model": "Make a fresh Llama for a tokenizer (teaching, demo base).",
+    "resize": "Grow a model's embeddings to an extended tokenizer.",
+    "pack": "Tokenise documents into fixed-length training rows.",
+    "pretrain": "Continue (or start) pretraining on packed rows.",
+    "convert": "Turn instruction data of many shapes into canonical chats.",
+    "sft": "Fine-tune on chats, loss on the assistant's turns only.",
+    "merge": "Fold adapters into their base: a plain model directory.",
+    "export": "Write GGUF files and a Modelfile, proved against the source.",
+    "evaluate": "Score models: bits per character, question answering.",
+}
+
+TOOLS = {
+    "run": "Run a recipe: every stage in order, only what is not up to date.",
+    "status": "Show how far a recipe's run is and what it measured.",
+    "show": "Look at documents, chats with their loss mask, or a manifest.",
+    "chat": "Talk to a model directory or a GGUF file.",
+}

@@ -1,0 +1,133 @@
+"""Frozen configs with unknown keys refused, and all their errors at once by dotted key.
+
+A stage's `Config` is the one home of its defaults: the command-line flags, the recipe check and
+the manifest key are all read from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from zhllm.errors import ConfigError
+
+
+class Role(enum.Enum):
+    """What a field means for the manifest key."""
+
+    INPUT = "input"  # a path: the key holds the digest of what it names, not the path
+    RUNTIME = "runtime"  # changes how fast, never what is written: not in the key
+
+
+InputPath = Annotated[Path, Role.INPUT]
+InputPaths = Annotated[tuple[Path, ...], Role.INPUT]
+
+
+class Config(BaseModel):
+    """Base of every stage's config: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def role_of(config: type[Config], field: str) -> Role | None:
+    """The `Role` a field was annotated with, or None for an ordinary setting."""
+    return next((m for m in config.model_fields[field].metadata if isinstance(m, Role)), None)
+
+
+def input_paths(config: Config) -> Iterator[tuple[str, Path]]:
+    """Every (field, path) of a config that names an input, in field order; unset ones left out."""
+    for field in type(config).model_fields:
+        value = getattr(config, field)
+        if role_of(type(config), field) is Role.INPUT and value is not None:
+            for path in value if isinstance(value, tuple) else (value,):
+                yield field, path
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """' Did you mean "x"?' for the nearest known word, else the list of known ones."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f' Did you mean "{close[0]}"?' if close else f" Known: {', '.join(known)}."
+
+
+def problems_of(config: type[Config], values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Everything wrong with `values` for this config, one line each by dotted key; [] when valid."""
+    try:
+        config.model_validate(dict(values))
+    except ValidationError as error:
+        return [_line(config, item, prefix) for item in error.errors()]
+    return []
+
+
+def _line(config: type[Config], item: Any, prefix: str) -> str:
+    key = ".".join([prefix] * bool(prefix) + [str(part) for part in item["loc"]])
+    if item["type"] == "extra_forbidden":
+        name = str(item["loc"][-1])
+        return f"{key}: unknown key.{nearest(name, list(config.model_fields))}"
+    if item["type"] == "missing":
+        field = config.model_fields[str(item["loc"][0])]
+        return f"{key}: is needed ({field.description})."
+    return f"{key}: {item['msg']} (got {item['input']!r})."
+
+
+def make(config: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """A validated config; raises ConfigError that lists every problem."""
+    problems = problems_of(config, values)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config.model_validate(dict(values))
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's own rule keeps the last of two equal keys in silence; here that is an error."""
+
+
+def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        if key in seen:
+            raise yaml.MarkedYAMLError(
+                problem=f'the key "{key}" stands twice', problem_mark=key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping; raises ConfigError with file, line and column."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not valid YAML: {error.problem}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds {type(content).__name__}, not a mapping of keys.")
+    return content
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split one `--set key=value`; the value is read as YAML (numbers, lists, null)."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text}: is not key=value.")
+    try:
+        return key.strip(), yaml.safe_load(value) if value.strip() else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not valid YAML.") from error

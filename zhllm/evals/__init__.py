@@ -1,0 +1,1 @@
+"""Scores: bits per character, question answering."""

@@ -1,0 +1,1 @@
+"""Engines that answer: transformers and llama.cpp."""

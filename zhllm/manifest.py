@@ -1,0 +1,136 @@
+"""What a stage wrote and from what: the only hand-over between stages.
+
+`manifest.json` = `key` {stage, version, config, inputs}, `files` {name: sha256}, `bytes`
+{name: size}, `metrics`, `made_by`. A folder is up to date exactly when its key is equal and its
+files are still there; it is written last, in `<out>.partial`, which then takes the name `<out>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zhllm.errors import ConfigError, DataError
+
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of one `manifest.json`."""
+
+    key: dict[str, Any]
+    files: dict[str, str]
+    bytes: dict[str, int]
+    metrics: dict[str, Any]
+    made_by: dict[str, Any]
+
+
+def read(folder: Path) -> Manifest | None:
+    """The manifest of a folder, or None where there is none; raises DataError when it is broken."""
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: is not a zhllm manifest ({error}). Make the folder again.") from error
+
+
+def changed_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Names in the manifest whose file is gone or has another size now."""
+    return [
+        name
+        for name, size in manifest.bytes.items()
+        if not (folder / name).is_file() or (folder / name).stat().st_size != size
+    ]
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_map(files: Mapping[str, str]) -> str:
+    text = json.dumps(dict(sorted(files.items())), ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest(path: Path) -> str:
+    """Digest of an input: a file's bytes, or a folder's map of names to file digests.
+
+    A folder that a stage wrote is not read again: its manifest holds the map. Raises DataError
+    when such a folder no longer holds what its manifest says.
+    """
+    if path.is_file():
+        return digest_file(path)
+    manifest = read(path)
+    if manifest is None:
+        names = sorted(p for p in path.rglob("*") if p.is_file())
+        return _digest_map({p.relative_to(path).as_posix(): digest_file(p) for p in names})
+    changed = changed_files(path, manifest)
+    if changed:
+        raise DataError(
+            f"{path}: {', '.join(changed[:3])} changed after the stage wrote it "
+            f"({len(changed)} of {len(manifest.files)} files). Delete the folder and make it again."
+        )
+    return _digest_map(manifest.files)
+
+
+def partial_of(out: Path) -> Path:
+    """Where a stage writes before its folder gets its name."""
+    return out.with_name(out.name + ".partial")
+
+
+def checkpoints_of(out: Path) -> Path:
+    """Where a long stage keeps what it needs to continue; `out` may be the partial folder."""
+    return out.with_name(out.name.removesuffix(".partial") + ".checkpoints")
+
+
+def check_replaceable(out: Path, stage: str) -> None:
+    """Raise ConfigError when `out` holds something this stage did not write."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(f"{out}: is a file; give a folder that zhllm may write.")
+    manifest = read(out)
+    if manifest is None and any(out.iterdir()):
+        raise ConfigError(f"{out}: exists and was not written by zhllm. Choose another folder.")
+    if manifest is not None and manifest.key.get("stage") != stage:
+        raise ConfigError(
+            f"{out}: holds the output of {manifest.key.get('stage')}, not of {stage}. "
+            "Choose another folder."
+        )
+
+
+def finish(
+    partial: Path, out: Path, key: dict[str, Any], metrics: dict[str, Any], made_by: dict[str, Any]
+) -> Manifest:
+    """Hash what stands in `partial`, write its manifest, and give the folder its name.
+
+    An older folder of that name is replaced only after the new one is complete.
+    """
+    paths = sorted(p for p in partial.rglob("*") if p.is_file())
+    names = {p.relative_to(partial).as_posix(): p for p in paths}
+    manifest = Manifest(
+        key=key,
+        files={name: digest_file(path) for name, path in names.items()},
+        bytes={name: path.stat().st_size for name, path in names.items()},
+        metrics=metrics,
+        made_by=made_by,
+    )
+    text = json.dumps(asdict(manifest), ensure_ascii=False, indent=1, allow_nan=False)
+    (partial / NAME).write_text(text + "\n", encoding="utf-8")
+    old = out.with_name(out.name + ".replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    return manifest

@@ -1,0 +1,1 @@
+"""Weights: streams of safetensors, embeddings, LoRA, GGUF."""

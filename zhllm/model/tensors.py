@@ -1,0 +1,203 @@
+"""Safetensors as streams: tensors are read and written one at a time, never the whole model.
+
+numpy only. bfloat16 stands as its uint16 bit pattern. Format: huggingface/safetensors README
+(8-byte little-endian header length, JSON header, then the data).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zhllm.errors import DataError
+
+Array = NDArray[Any]
+F32 = NDArray[np.float32]
+
+# bfloat16 has no numpy type; the others stand as they are.
+STORAGE = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16,
+    "I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Name, dtype (safetensors' spelling) and shape of one tensor."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the tensor's data."""
+        return math.prod(self.shape) * np.dtype(STORAGE[self.dtype]).itemsize
+
+
+def to_f32(array: Array, dtype: str) -> F32:
+    """Values as float32 (exact for F32, F16, BF16)."""
+    if dtype == "BF16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32, copy=False)
+
+
+def from_f32(values: F32, dtype: str) -> Array:
+    """Storage of float32 values, rounded once to nearest even."""
+    if dtype != "BF16":
+        return values.astype(STORAGE[dtype], copy=False)
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The JSON header of a safetensors file and the offset of its data; DataError when it is damaged."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= size - 8:
+            raise DataError(f"{path}: is not a safetensors file, or it is cut off ({size} bytes).")
+        try:
+            header: dict[str, Any] = json.loads(file.read(length))
+        except ValueError as error:
+            raise DataError(f"{path}: its safetensors header is damaged ({error}).") from error
+    header.pop("__metadata__", None)
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if 8 + length + end != size:
+        raise DataError(f"{path}: is cut off: {size} bytes, its header says {8 + length + end}.")
+    return header, 8 + length
+
+
+class Checkpoint:
+    """The tensors of a model or adapter folder (or of one .safetensors file), read on demand."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.specs: dict[str, Spec] = {}
+        self._where: dict[str, tuple[Path, int]] = {}
+        for file in _files_of(path):
+            header, data_start = read_header(file)
+            for name, entry in header.items():
+                if entry["dtype"] not in STORAGE:
+                    raise DataError(f"{file}: {name} has dtype {entry['dtype']}, which zhllm does not read.")
+                self.specs[name] = Spec(name, entry["dtype"], tuple(entry["shape"]))
+                self._where[name] = (file, data_start + entry["data_offsets"][0])
+
+    def raw(self, name: str) -> Array:
+        """A tensor in storage dtype, memory-mapped read-only; DataError when it is not there."""
+        if name not in self.specs:
+            raise DataError(f"{self.path}: has no tensor {name} (it holds {len(self.specs)} tensors).")
+        spec, (file, offset) = self.specs[name], self._where[name]
+        if math.prod(spec.shape) == 0:
+            return np.zeros(spec.shape, STORAGE[spec.dtype])
+        return np.memmap(file, STORAGE[spec.dtype], "r", offset, spec.shape)
+
+    def f32(self, name: str) -> F32:
+        """A tensor as float32."""
+        return to_f32(self.raw(name), self.specs[name].dtype)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    index = path / INDEX
+    if index.is_file():
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        missing = [name for name in shards if not (path / name).is_file()]
+        if missing:
+            raise DataError(f"{path}: {INDEX} names {len(missing)} shards that are not there: {missing[:3]}")
+        return [path / name for name in shards]
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise DataError(f"{path}: holds no .safetensors weights. Convert .bin weights to safetensors first.")
+    return files
+
+
+class Writer:
+    """Writes planned tensors, in the planned order, into shards of at most `max_shard_bytes`.
+
+    Use as a context manager; leaving it normally with tensors missing is an error.
+    """
+
+    def __init__(self, folder: Path, plan: Sequence[Spec], max_shard_bytes: int = 4 << 30) -> None:
+        self.folder, self.plan = folder, list(plan)
+        self._shards = _split(self.plan, max_shard_bytes)
+        self._next = 0
+        self._file: BinaryIO | None = None
+        self._shard_of = [number for number, shard in enumerate(self._shards) for _ in shard]
+
+    def write(self, name: str, blocks: Array | Iterable[Array]) -> None:
+        """Append one tensor's data: an array, or its consecutive row blocks, in storage dtype."""
+        spec = self.plan[self._next]
+        assert spec.name == name, f"planned {spec.name}, got {name}"
+        if self._next == 0 or self._shard_of[self._next] != self._shard_of[self._next - 1]:
+            self._open(self._shard_of[self._next])
+        assert self._file is not None
+        written = 0
+        for block in [blocks] if isinstance(blocks, np.ndarray) else blocks:
+            assert block.dtype == STORAGE[spec.dtype], f"{name}: {block.dtype} for {spec.dtype}"
+            written += self._file.write(np.ascontiguousarray(block).data)
+        assert written == spec.size_bytes, f"{name}: {written} bytes for {spec.size_bytes}"
+        self._next += 1
+
+    def _open(self, number: int) -> None:
+        if self._file is not None:
+            self._file.close()
+        header, offset = {"__metadata__": {"format": "pt"}}, 0
+        for spec in self._shards[number]:
+            end = offset + spec.size_bytes
+            header[spec.name] = {"dtype": spec.dtype, "shape": list(spec.shape), "data_offsets": [offset, end]}  # type: ignore[dict-item]
+            offset = end
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self._file = (self.folder / self._name(number)).open("wb")
+        self._file.write(len(text).to_bytes(8, "little") + text)
+
+    def _name(self, number: int) -> str:
+        count = len(self._shards)
+        return SINGLE if count == 1 else f"model-{number + 1:05d}-of-{count:05d}.safetensors"
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.close()
+        if kind is not None:
+            return
+        assert self._next == len(self.plan), f"{len(self.plan) - self._next} planned tensors were not written"
+        if len(self._shards) > 1:
+            weight_map = {spec.name: self._name(n) for spec, n in zip(self.plan, self._shard_of, strict=True)}
+            total = sum(spec.size_bytes for spec in self.plan)
+            index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+            (self.folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def _split(plan: Sequence[Spec], max_shard_bytes: int) -> list[list[Spec]]:
+    shards: list[list[Spec]] = [[]]
+    filled = 0
+    for spec in plan:
+        if shards[-1] and filled + spec.size_bytes > max_shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(spec)
+        filled += spec.size_bytes
+    return shards
+
+
+def row_blocks(rows: int, row_bytes: int, block_bytes: int = 64 << 20) -> Iterable[slice]:
+    """Slices that cut `rows` into blocks of about `block_bytes`."""
+    step = max(1, block_bytes // max(row_bytes, 1))
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+

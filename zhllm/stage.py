@@ -1,0 +1,145 @@
+"""What a stage is, and the one way a stage is executed: up to date, or written whole, or not at all."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from zhllm import __version__, manifest
+from zhllm.config import Config, Role, input_paths, nearest, role_of
+from zhllm.errors import ConfigError
+from zhllm.progress import say
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command that writes a folder.
+
+    `run(config, out)` writes into the existing empty folder `out` and returns the metrics that
+    the manifest keeps. Raise `version` whenever the same config and inputs give other bytes.
+    """
+
+    name: str
+    version: int
+    config: type[Config]
+    run: Callable[[Any, Path], Metrics]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `execute` did: the folder's manifest, and whether it was already up to date."""
+
+    manifest: manifest.Manifest
+    was_up_to_date: bool
+
+
+def load(name: str) -> Stage:
+    """The `STAGE` of a command by its name, e.g. "extend-vocab"."""
+    from zhllm.commands import STAGES
+
+    if name not in STAGES:
+        raise ConfigError(f'"{name}" is not a stage.{nearest(name, list(STAGES))}')
+    stage: Stage = importlib.import_module(f"zhllm.stages.{name.replace('-', '_')}").STAGE
+    return stage
+
+
+def check_inputs(config: Config) -> None:
+    """Raise ConfigError when a path the config names as input does not exist."""
+    for field, path in input_paths(config):
+        if not path.exists():
+            raise ConfigError(f"--{field.replace('_', '-')} {path}: there is no such file or folder.")
+
+
+def key_of(stage: Stage, config: Config) -> dict[str, Any]:
+    """The manifest key: stage, version, settings, and the digest of every input."""
+    inputs: dict[str, list[str]] = {}
+    for field, path in input_paths(config):
+        inputs.setdefault(field, []).append(manifest.digest(path))
+    settings = {
+        name: value
+        for name, value in config.model_dump(mode="json").items()
+        if role_of(type(config), name) not in (Role.INPUT, Role.RUNTIME)
+    }
+    return {"stage": stage.name, "version": stage.version, "config": settings, "inputs": inputs}
+
+
+def up_to_date(out: Path, key: dict[str, Any]) -> manifest.Manifest | None:
+    """The manifest of `out` when it was made with this key and its files are still there."""
+    found = manifest.read(out)
+    if found is None or found.key != key or manifest.changed_files(out, found):
+        return None
+    return found
+
+
+def execute(stage: Stage, config: Config, out: Path) -> Result:
+    """Bring `out` up to date: nothing to do, or the stage's whole output, or an exception.
+
+    While it runs the output stands in `<out>.partial`; a failed stage leaves only that.
+    """
+    check_inputs(config)
+    manifest.check_replaceable(out, stage.name)
+    key = key_of(stage, config)
+    found = up_to_date(out, key)
+    if found is not None:
+        return Result(found, was_up_to_date=True)
+    partial = manifest.partial_of(out)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _keep_checkpoints_of(key, manifest.checkpoints_of(out))
+    start = time.perf_counter()
+    metrics = stage.run(config, partial)
+    seconds = round(time.perf_counter() - start, 3)
+    made = manifest.finish(partial, out, key, metrics, _made_by(config, seconds))
+    shutil.rmtree(manifest.checkpoints_of(out), ignore_errors=True)
+    return Result(made, was_up_to_date=False)
+
+
+def _keep_checkpoints_of(key: dict[str, Any], folder: Path) -> None:
+    """Drop checkpoints that another config, input or version left behind."""
+    path = folder / "key.json"
+    text = json.dumps(key, ensure_ascii=False, sort_keys=True)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        say(f"continuing from {folder}")
+    elif folder.exists():
+        say(f"{folder}: made with other settings or inputs; starting anew")
+        shutil.rmtree(folder)
+
+
+def claim_checkpoints(out: Path, key: dict[str, Any]) -> Path:
+    """Create the checkpoint folder of `out` and mark it as belonging to `key`."""
+    folder = manifest.checkpoints_of(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(key, ensure_ascii=False, sort_keys=True)
+    (folder / "key.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+VERSIONS_OF = ("numpy", "polars", "sentencepiece", "tokenizers", "torch", "transformers", "peft", "gguf")
+
+
+def _made_by(config: Config, seconds: float) -> dict[str, Any]:
+    versions = {"zhllm": __version__, "python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    inputs = {field: [] for field, _ in input_paths(config)}
+    for field, path in input_paths(config):
+        inputs[field].append(str(path))
+    return {
+        "versions": versions,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "input_paths": inputs,
+        "seconds": seconds,
+    }

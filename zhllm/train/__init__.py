@@ -1,0 +1,1 @@
+"""Batches, losses and the one training loop."""

@@ -1,0 +1,1 @@
+"""Tokenizers: learning pieces, extending a base, proving engines equal. No torch."""

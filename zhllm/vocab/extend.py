@@ -1,0 +1,113 @@
+"""Adding Han pieces to a SentencePiece base so that every engine tokenises alike.
+
+The recipe (each rule closes a measured disagreement): Han characters only; strictly falling scores
+below the base's ordinary pieces, in id order; no border conflicts; no unreachable pieces; the
+fixed order of the given list, never a set's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from zhllm.errors import DataError
+from zhllm.text.han import is_han
+from zhllm.vocab.sentencepiece_model import CONTROL, NORMAL, bare_processor, copy_of
+
+# llama.cpp's converter has special cases for these vocabulary sizes (CodeLlama's).
+FORBIDDEN_SIZES = (32016, 49152)
+
+# Below this a score belongs to the base's space runs, where float32 cannot tell neighbours apart.
+ORDINARY_SCORE = -1e8
+
+
+@dataclass(frozen=True)
+class Extension:
+    """An extended model, and which pieces were left out with the reason."""
+
+    model: Any
+    added: list[str]
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+
+def extend(base: Any, pieces: Sequence[str], pad_piece: str | None = "<pad>") -> Extension:
+    """The base ModelProto with `pieces` appended, then `pad_piece` as a CONTROL piece.
+
+    Base ids, pieces and scores stay as they are. Pieces the base has, duplicates, pieces that are
+    not Han, border conflicts and unreachable pieces are left out and returned by reason. Raises
+    DataError when nothing is left to add or the final size is one that converters mistake.
+    """
+    known = {p.piece for p in base.pieces}
+    left_out: dict[str, list[str]] = {}
+    wanted: list[str] = []
+    for piece in pieces:
+        reason = "in the base" if piece in known else None if is_han(piece) else "not Han"
+        if reason is None and piece not in known:
+            wanted.append(piece)
+            known.add(piece)
+        else:
+            left_out.setdefault(reason or "twice", []).append(piece)
+    while True:
+        model = _append(base, wanted, pad_piece)
+        bad = dict.fromkeys(border_conflicts(wanted, known), "border conflict")
+        bad = bad or dict.fromkeys(unreachable(model, len(base.pieces), wanted), "unreachable")
+        if not bad:
+            break
+        for piece, reason in bad.items():
+            left_out.setdefault(reason, []).append(piece)
+        wanted = [p for p in wanted if p not in bad]
+        known.difference_update(bad)
+    if not wanted:
+        raise DataError(f"none of the {len(pieces)} pieces can be added: {_by_reason(left_out)}.")
+    if len(model.pieces) in FORBIDDEN_SIZES:
+        raise DataError(
+            f"the extended vocabulary would have {len(model.pieces)} pieces, a size that llama.cpp's "
+            "converter treats as another model. Add one piece more or fewer (--max-pieces)."
+        )
+    return Extension(model, wanted, left_out)
+
+
+def _by_reason(left_out: dict[str, list[str]]) -> str:
+    return ", ".join(f"{len(v)} {k} (such as {v[0]!r})" for k, v in left_out.items()) or "no pieces given"
+
+
+def lowest_ordinary_score(base: Any) -> float:
+    """The lowest score among the base's ordinary pieces (Llama-2: -31740)."""
+    return min(p.score for p in base.pieces if p.type == NORMAL and p.score > ORDINARY_SCORE)
+
+
+def _append(base: Any, pieces: Sequence[str], pad_piece: str | None) -> Any:
+    model = copy_of(base)
+    lowest = lowest_ordinary_score(base)
+    for rank, piece in enumerate(pieces):
+        model.pieces.add(piece=piece, score=lowest - 1 - rank, type=NORMAL)
+    if pad_piece is not None and all(p.piece != pad_piece for p in base.pieces):
+        model.pieces.add(piece=pad_piece, score=0.0, type=CONTROL)
+        model.trainer_spec.pad_id = len(model.pieces) - 1
+        model.trainer_spec.pad_piece = pad_piece
+    model.trainer_spec.vocab_size = len(model.pieces)
+    return model
+
+
+def border_conflicts(pieces: Sequence[str], known: set[str]) -> list[str]:
+    """Pieces whose overlapping occurrences two engines would join differently.
+
+    p = b·x·b with b, b·x and x·b all pieces: in `b x b x b` SentencePiece joins the leftmost pair,
+    a merge list the pair whose left part is shorter.
+    """
+    found = []
+    for piece in pieces:
+        for size in range(1, (len(piece) + 1) // 2):
+            border, left, right = piece[:size], piece[:-size], piece[size:]
+            if piece.endswith(border) and {border, left, right} <= known:
+                found.append(piece)
+                break
+    return found
+
+
+def unreachable(model: Any, base_size: int, pieces: Sequence[str]) -> list[str]:
+    """Added pieces that the model itself never produces: their own text gives other ids."""
+    encoder = bare_processor(model)
+    encoded = encoder.encode(list(pieces))
+    return [p for i, (p, ids) in enumerate(zip(pieces, encoded, strict=True)) if ids != [base_size + i]]
