@@ -26,13 +26,15 @@ class Stage:
     """One command that writes a folder.
 
     `run(config, out)` writes into the existing empty folder `out` and returns the metrics that
-    the manifest keeps. Raise `version` whenever the same config and inputs give other bytes.
+    the manifest keeps. Raise `version` whenever the same config and inputs give other bytes. A
+    `resumable` stage keeps checkpoints in `manifest.checkpoints_of(out)`.
     """
 
     name: str
     version: int
     config: type[Config]
     run: Callable[[Any, Path], Metrics]
+    resumable: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def execute(stage: Stage, config: Config, out: Path) -> Result:
     partial = manifest.partial_of(out)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _keep_checkpoints_of(key, manifest.checkpoints_of(out))
+    if stage.resumable:
+        _claim_checkpoints(key, manifest.checkpoints_of(out))
     start = time.perf_counter()
     metrics = stage.run(config, partial)
     seconds = round(time.perf_counter() - start, 3)
@@ -104,24 +107,18 @@ def execute(stage: Stage, config: Config, out: Path) -> Result:
     return Result(made, was_up_to_date=False)
 
 
-def _keep_checkpoints_of(key: dict[str, Any], folder: Path) -> None:
-    """Drop checkpoints that another config, input or version left behind."""
+def _claim_checkpoints(key: dict[str, Any], folder: Path) -> None:
+    """Keep checkpoints of the same key; drop those of another config, input or version."""
     path = folder / "key.json"
     text = json.dumps(key, ensure_ascii=False, sort_keys=True)
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         say(f"continuing from {folder}")
-    elif folder.exists():
+        return
+    if folder.exists():
         say(f"{folder}: made with other settings or inputs; starting anew")
         shutil.rmtree(folder)
-
-
-def claim_checkpoints(out: Path, key: dict[str, Any]) -> Path:
-    """Create the checkpoint folder of `out` and mark it as belonging to `key`."""
-    folder = manifest.checkpoints_of(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(key, ensure_ascii=False, sort_keys=True)
-    (folder / "key.json").write_text(text, encoding="utf-8")
-    return folder
+    folder.mkdir()
+    path.write_text(text, encoding="utf-8")
 
 
 VERSIONS_OF = ("numpy", "polars", "sentencepiece", "tokenizers", "torch", "transformers", "peft", "gguf")

@@ -31,7 +31,7 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     \b
     zhllm extend-vocab --base llama2/ --pieces pieces --text clean -o tokenizer
     """
-    from zhllm.text.shards import read_documents
+    from zhllm.text.shards import held_out
     from zhllm.vocab.extend import extend
     from zhllm.vocab.hf_files import write_tokenizer
     from zhllm.vocab.proof import chars_per_token, prove_tokenizer
@@ -43,7 +43,7 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     for reason, left_out in extension.left_out.items():
         say(f"left out, {reason}: {len(left_out)} ({' '.join(left_out[:8])})")
     write_tokenizer(out, extension.model, len(base.pieces), _chat_template(config.base))
-    texts = [d.text for d in read_documents(config.text, split="valid")] if config.text else []
+    texts = [d.text for d in held_out(config.text)] if config.text else []
     lines = [line for text in texts for line in text.split("\n")]
     checks = prove_tokenizer(out, extension.model, len(base.pieces), lines)
     metrics: Metrics = {

@@ -92,9 +92,9 @@ def _prove_old_rows(base: Checkpoint, new: Checkpoint, matrices: list[str], base
 
 def _prove_no_loss(config: ResizeConfig, out: Path) -> Metrics:
     from zhllm.evals.bits import bits_per_char
-    from zhllm.text.shards import read_documents
+    from zhllm.text.shards import held_out
 
-    texts = [d.text for d in read_documents(config.text, split="valid")]
+    texts = [d.text for d in held_out(config.text)]
     before = bits_per_char(config.model, texts).bits_per_char
     after = bits_per_char(out, texts).bits_per_char
     if after > before:

@@ -23,7 +23,7 @@ def run(config: TrainTokenizerConfig, out: Path) -> Metrics:
     \b
     zhllm train-tokenizer --corpus clean-english --size 2000 -o tokenizer
     """
-    from zhllm.text.shards import read_documents
+    from zhllm.text.shards import held_out, read_documents
     from zhllm.vocab.base import train_base
     from zhllm.vocab.hf_files import write_tokenizer
     from zhllm.vocab.proof import chars_per_token, prove_tokenizer
@@ -31,11 +31,11 @@ def run(config: TrainTokenizerConfig, out: Path) -> Metrics:
 
     model = train_base((d.text for d in read_documents(config.corpus, split="train")), config.size)
     write_tokenizer(out, model)
-    held_out = [d.text for d in read_documents(config.corpus, split="valid")]
-    checks = prove_tokenizer(out, model, None, held_out)
+    texts = [d.text for d in held_out(config.corpus)]
+    checks = prove_tokenizer(out, model, None, texts)
     return {
         "vocab_size": len(model.pieces),
-        "chars_per_token": chars_per_token(processor(model).encode, held_out),
+        "chars_per_token": chars_per_token(processor(model).encode, texts),
         "texts_proved": checks[0].tried,
     }
 

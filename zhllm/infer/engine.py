@@ -1,0 +1,279 @@
+"""Engines that answer chats: a model directory through transformers, a GGUF through llama.cpp.
+
+Both are given the same rendered prompt, so the same model gives the same answer in either.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from zhllm.errors import DataError
+from zhllm.model.directory import chat_template
+from zhllm.text.prompt_format import FORMATS, Message, PromptFormat, format_of
+from zhllm.vocab.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn; temperature 0 takes the likeliest."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    seed: int = 0
+
+
+class Engine(ABC):
+    """Answers chats. Use as a context manager."""
+
+    chat_format: PromptFormat
+
+    @abstractmethod
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the rendered prompt."""
+
+    @abstractmethod
+    def answer_many(self, chats: Sequence[Sequence[Message]], max_tokens: int) -> list[str]:
+        """The greedy answer to each chat."""
+
+    @abstractmethod
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """The answer as it is written, never half a character."""
+
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """Tokens of prompt and answer together at most."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Free what the engine holds."""
+
+
+def open_engine(model: Path, fallback_format: str | None = None) -> Engine:
+    """The engine for a model directory or a .gguf file.
+
+    `fallback_format` names the prompt format of a model that carries no chat template. Raises
+    DataError when there is neither, or the template is not one of zhllm's formats.
+    """
+    if model.is_dir():
+        return TransformersEngine(model, fallback_format)
+    if model.suffix == ".gguf":
+        return LlamaEngine(model, fallback_format)
+    raise DataError(f"{model}: is neither a model directory nor a .gguf file.")
+
+
+def choose_format(model: Path, template: str | None, fallback: str | None) -> PromptFormat:
+    """The format of a model's own template, else the fallback."""
+    if template is not None:
+        found = format_of(template)
+        if found is None and fallback is None:
+            raise DataError(
+                f"{model}: its chat template is none of zhllm's formats ({', '.join(FORMATS)}). "
+                "Give --prompt-format to choose one."
+            )
+        if found is not None:
+            return found
+    if fallback is None:
+        raise DataError(f"{model}: has no chat template (a base model?). Give --prompt-format.")
+    return FORMATS[fallback]
+
+
+class TransformersEngine(Engine):
+    """A model directory in this process."""
+
+    def __init__(self, model: Path, fallback_format: str | None) -> None:
+        import torch
+
+        from zhllm.infer.probe import load_model
+        from zhllm.train.chats import end_of_turn_id
+
+        self.chat_format = choose_format(model, chat_template(model), fallback_format)
+        self.tokenizer = Tokenizer(model)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model: Any = load_model(model).to(self.device)
+        self.ends = sorted({self.tokenizer.eos_id, end_of_turn_id(self.chat_format, self.tokenizer)})
+
+    @property
+    def context(self) -> int:
+        """The model's own limit."""
+        return int(self.model.config.max_position_embeddings)
+
+    def _ids(self, messages: Sequence[Message]) -> list[int]:
+        return self.tokenizer.encode_prompt(self.chat_format.render(messages, answer_next=True))
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the rendered prompt."""
+        return len(self._ids(messages))
+
+    def answer_many(self, chats: Sequence[Sequence[Message]], max_tokens: int) -> list[str]:
+        """The greedy answer to each chat, in batches of equal prompt length (no padding to reason about)."""
+        import torch
+
+        prompts = [self._ids(chat) for chat in chats]
+        answers = [""] * len(chats)
+        by_length: dict[int, list[int]] = {}
+        for index, ids in enumerate(prompts):
+            by_length.setdefault(len(ids), []).append(index)
+        for indices in by_length.values():
+            batch = torch.tensor([prompts[i] for i in indices], device=self.device)
+            made = greedy(self.model, batch, max_tokens, self.ends)
+            for index, ids in zip(indices, made, strict=True):
+                answers[index] = self.tokenizer.decode(ids).strip()
+        return answers
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """The answer as it is written, never half a character."""
+        import torch
+
+        ids = torch.tensor([self._ids(messages)], device=self.device)
+        generator = torch.Generator(self.device).manual_seed(sampling.seed)
+        yield from decode_stream(self.tokenizer, _sampled(self.model, ids, sampling, self.ends, generator))
+
+
+def greedy(model: Any, ids: Any, max_tokens: int, ends: Sequence[int]) -> list[list[int]]:
+    """The likeliest continuation of each row of `ids` (B, T), up to its end token (left out)."""
+    import torch
+
+    made: list[list[int]] = [[] for _ in ids]
+    open_rows = set(range(len(ids)))
+    cache, step_ids = None, ids
+    for _ in range(max_tokens):
+        with torch.no_grad():
+            out = model(input_ids=step_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache, step_ids = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)
+        for row, token in enumerate(step_ids[:, 0].tolist()):
+            if token in ends:
+                open_rows.discard(row)
+            if row in open_rows:
+                made[row].append(token)
+        if not open_rows:
+            break
+    return made
+
+
+def _sampled(model: Any, ids: Any, sampling: Sampling, ends: Sequence[int], generator: Any) -> Iterator[int]:
+    import torch
+
+    cache, step_ids, every = None, ids, ids
+    for _ in range(sampling.max_tokens):
+        with torch.no_grad():
+            out = model(input_ids=step_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = out.past_key_values
+        step_ids = _draw(out.logits[:, -1].float(), every, sampling, generator)
+        every = torch.cat([every, step_ids], dim=1)
+        token = int(step_ids)
+        if token in ends:
+            return
+        yield token
+
+
+def _draw(logits: Any, seen: Any, sampling: Sampling, generator: Any) -> Any:
+    """(1, 1) next id: repetition penalty, temperature, top-k, top-p, min-p, in transformers' order."""
+    import torch
+    from transformers import generation
+
+    steps: list[Any] = []
+    if sampling.repeat_penalty != 1.0:
+        steps.append(generation.RepetitionPenaltyLogitsProcessor(sampling.repeat_penalty))
+    if sampling.temperature == 0.0:
+        for step in steps:
+            logits = step(seen, logits)
+        return logits.argmax(-1, keepdim=True)
+    steps.append(generation.TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k:
+        steps.append(generation.TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1.0:
+        steps.append(generation.TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p > 0.0:
+        steps.append(generation.MinPLogitsWarper(sampling.min_p))
+    for step in steps:
+        logits = step(seen, logits)
+    return torch.multinomial(logits.softmax(-1), 1, generator=generator)
+
+
+def decode_stream(tokenizer: Tokenizer, tokens: Iterator[int]) -> Iterator[str]:
+    """Text as soon as whole characters are there; a byte-fallback character waits for its last byte."""
+    ids: list[int] = []
+    shown = 0
+    for token in tokens:
+        ids.append(token)
+        whole = tokenizer.decode(ids).lstrip().rstrip("\ufffd")
+        if len(whole) > shown:
+            yield whole[shown:]
+            shown = len(whole)
+    rest = tokenizer.decode(ids).lstrip()[shown:]
+    if rest:
+        yield rest
+
+
+class LlamaEngine(Engine):
+    """A GGUF file in llama.cpp, in a child process."""
+
+    def __init__(self, model: Path, fallback_format: str | None) -> None:
+        from gguf import GGUFReader
+
+        from zhllm.infer.llamacpp import LlamaServer
+
+        fields = GGUFReader(str(model)).fields
+        template = fields.get("tokenizer.chat_template")
+        self.chat_format = choose_format(model, template.contents() if template else None, fallback_format)
+        architecture = fields["general.architecture"].contents()
+        self._context = min(int(fields[f"{architecture}.context_length"].contents()), 8192)
+        self._stack = ExitStack()
+        self._server = LlamaServer(model, n_ctx=self._context, n_parallel=4)
+
+    def __enter__(self) -> Self:
+        """Start llama.cpp."""
+        self._stack.enter_context(self._server)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the child."""
+        self._stack.close()
+
+    @property
+    def context(self) -> int:
+        """The model's own limit, at most 8192 tokens."""
+        return self._context
+
+    def _ids(self, chats: Sequence[Sequence[Message]]) -> list[list[int]]:
+        texts = [self.chat_format.render(chat, answer_next=True) for chat in chats]
+        return self._server.tokenize(texts, add_special=False, parse_special=True)
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the rendered prompt."""
+        return len(self._ids([messages])[0])
+
+    def answer_many(self, chats: Sequence[Sequence[Message]], max_tokens: int) -> list[str]:
+        """The greedy answer to each chat."""
+        return [done.text.strip() for done in self._server.complete_many(self._ids(chats), max_tokens)]
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """The answer as it is written, never half a character."""
+        parts = self._server.stream(
+            self._ids([messages])[0],
+            sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repeat_penalty=sampling.repeat_penalty,
+            seed=sampling.seed,
+        )
+        started = False
+        for part in parts:
+            text = part if started else part.lstrip()
+            started = started or bool(text)
+            if text:
+                yield text

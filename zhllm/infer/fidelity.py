@@ -1,0 +1,146 @@
+"""Whether a GGUF file is the model it was made from: ids, rendered chat, logits, in torch and llama.cpp.
+
+n tokens of a text, V vocabulary rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import GGUFReader
+from torch import Tensor
+
+from zhllm.errors import ProofError
+from zhllm.infer.llamacpp import LlamaServer
+from zhllm.infer.probe import load_model, logits_of
+from zhllm.model.tensors import F32
+from zhllm.text.prompt_format import Message, PromptFormat
+from zhllm.vocab.proof import PROBE, Check, engines_agree, raise_broken
+from zhllm.vocab.sentencepiece_model import load, processor
+from zhllm.vocab.tokenizer import Tokenizer
+
+MAX_TEXTS, MAX_TOKENS = 16, 256
+CHAT: tuple[Message, ...] = (
+    {"role": "system", "content": "你是一个助手。"},
+    {"role": "user", "content": '保修期多长？"引号" {括号} 👍🏽'},
+    {"role": "assistant", "content": "三年。\n另起一行。"},
+    {"role": "user", "content": "Thanks, 谢谢！"},
+)
+
+
+def probe_texts(paths: Sequence[Path]) -> list[str]:
+    """Texts for logits: the first held-out documents, or a fixed probe where none are given."""
+    from itertools import islice
+
+    from zhllm.text.shards import held_out
+
+    given = [document.text for document in islice(held_out(paths), MAX_TEXTS)] if paths else []
+    return given or list(PROBE)
+
+
+class Reference:
+    """The source model's ids and logits on the probe texts, computed once."""
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+        self.folder, self.tokenizer, self.texts = folder, tokenizer, list(texts)
+        bos = tokenizer.special_id("bos")
+        start = [] if bos is None else [bos]
+        encoded = (start + ids for ids in tokenizer.encode_plain(self.texts))
+        self.ids = [ids[:MAX_TOKENS] for ids in encoded if len(ids) > 1]
+        self.model = load_model(folder, torch.float32)
+        self.logits = logits_of(self.model, self.ids)
+
+
+def compare_logits(reference: Reference, weights: dict[str, F32]) -> dict[str, float]:
+    """KL(source || file) mean and 99th percentile per token in nats, top-1 agreement, bits a token."""
+    own = {name: value for name, value in reference.model.state_dict().items()}
+    state = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in weights.items()}
+    reference.model.load_state_dict(state, strict=False)
+    found = logits_of(reference.model, reference.ids)
+    reference.model.load_state_dict(own)
+    return divergence(reference.ids, reference.logits, found)
+
+
+def divergence(ids: Sequence[Sequence[int]], wanted: Sequence[Tensor], found: Sequence[Tensor]) -> dict[str, float]:
+    """How far `found` logits (n, V) are from the `wanted` ones, text by text."""
+    kls, same, nats = [], 0, 0.0
+    for row, a, b in zip(ids, wanted, found, strict=True):
+        p, q = a.log_softmax(-1), b.log_softmax(-1)
+        kls.append((p.exp() * (p - q)).sum(-1).clamp(min=0))
+        same += int((a.argmax(-1) == b.argmax(-1)).sum())
+        nats -= float(q[:-1].gather(1, torch.tensor(row[1:])[:, None]).sum())
+    every = torch.cat(kls)
+    return {
+        "kl_mean": float(every.mean()),
+        "kl_p99": float(every.quantile(0.99)),
+        "top1_agreement": same / len(every),
+        "bits_per_token": nats / math.log(2) / (len(every) - len(kls)),
+    }
+
+
+def prove_vocabulary(path: Path, reference: Reference) -> None:
+    """ProofError unless the file's tokens, read back, tokenise the probe as the source does.
+
+    For a SentencePiece vocabulary the model is rebuilt from the file's pieces, scores and types; a
+    byte-level one is compared token by token.
+    """
+    fields = GGUFReader(str(path)).fields
+    tokens = [bytes(t, "utf-8").decode() for t in fields["tokenizer.ggml.tokens"].contents()]
+    if fields["tokenizer.ggml.model"].contents() == "gpt2":
+        by_id = {i: piece for piece, i in reference.tokenizer.fast.get_vocab(with_added_tokens=True).items()}
+        check = Check("tokens of the file")
+        for index, piece in by_id.items():
+            check.add(piece, tokens[index] == piece)
+        raise_broken([check])
+        return
+    scores, types = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("scores", "token_type"))
+    source = load(reference.folder)
+    rebuilt = load(reference.folder)
+    del rebuilt.pieces[:]
+    for piece, score, kind in zip(tokens, scores, types, strict=True):
+        rebuilt.pieces.add(piece=piece, score=score, type=kind)
+    texts = [*PROBE, *reference.texts]
+    raise_broken([engines_agree("ids of the file", processor(rebuilt).encode, processor(source).encode, texts)])
+
+
+def prove_in_llama_cpp(
+    path: Path, reference: Reference, chat_format: PromptFormat | None, limit: float
+) -> dict[str, float]:
+    """Ask llama.cpp itself: ids, the rendered chat, and next-token probabilities. Raises ProofError."""
+    texts = [*PROBE, *reference.texts]
+    with LlamaServer(path, n_ctx=max(512, MAX_TOKENS + 8), n_parallel=1) as server:
+        checks = [engines_agree("ids in llama.cpp", server.tokenize, reference.tokenizer.encode_plain, texts)]
+        if chat_format is not None:
+            checks.append(_chat_agrees(server, chat_format, reference.tokenizer))
+        raise_broken(checks)
+        kls = [_next_token_kl(server, ids, rows) for ids, rows in zip(reference.ids[:4], reference.logits, strict=False)]
+    worst = max(kls)
+    if worst > max(limit * 20, 1e-3):
+        raise ProofError(f"{path.name}: llama.cpp's next-token probabilities differ from the source (KL {worst:.3g}).")
+    return {"llama_cpp_kl_max": worst}
+
+
+def _chat_agrees(server: LlamaServer, chat_format: PromptFormat, tokenizer: Tokenizer) -> Check:
+    check = Check("rendered chat in llama.cpp")
+    wanted = chat_format.render(CHAT, answer_next=True)
+    bos = tokenizer.decode([tokenizer.special_id("bos") or 0], keep_special=True)
+    rendered = server.apply_template(CHAT)
+    check.add(rendered, rendered.removeprefix(bos) == wanted.removeprefix(bos), f" against {wanted!r}")
+    ids = server.tokenize([wanted], parse_special=True)[0]
+    check.add(wanted, ids == tokenizer.encode_prompt(wanted), f": ids {ids[:12]}")
+    return check
+
+
+def _next_token_kl(server: LlamaServer, ids: Sequence[int], rows: Tensor) -> float:
+    """KL(source || llama.cpp) in nats of the token after `ids`."""
+    size = rows.shape[1]
+    found = server.logprobs(list(ids), size)
+    wanted = rows[-1].log_softmax(-1)
+    q = torch.full((size,), -80.0)
+    q[torch.tensor(list(found))] = torch.tensor(list(found.values())).clamp(min=-80.0)
+    return float((wanted.exp() * (wanted - q)).sum().clamp(min=0))

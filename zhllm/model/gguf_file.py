@@ -1,0 +1,219 @@
+"""Model directories as GGUF files, streamed tensor by tensor, and back to float32 for proofs.
+
+Source: the GGUF specification (ggml/docs/gguf.md); the q/k row order is llama.cpp's, which rotates
+neighbouring pairs where transformers rotates halves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as T
+from gguf import GGUFReader, GGUFWriter
+
+from zhllm.errors import DataError, ProofError
+from zhllm.model.gguf_types import FILE_TYPES, tensor_type
+from zhllm.model.gguf_vocab import add_vocabulary
+from zhllm.model.kquants import quantize
+from zhllm.model.llama import EMBED, HEAD, read_config
+from zhllm.model.tensors import F32, Array, Checkpoint, from_f32
+
+ARCHITECTURES = {
+    "LlamaForCausalLM": (gguf.MODEL_ARCH.LLAMA, "llama"),
+    "MistralForCausalLM": (gguf.MODEL_ARCH.LLAMA, "llama"),
+    "Qwen2ForCausalLM": (gguf.MODEL_ARCH.QWEN2, "qwen2"),
+    "Qwen3ForCausalLM": (gguf.MODEL_ARCH.QWEN3, "qwen3"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model directory as the exporter sees it."""
+
+    folder: Path
+    config: dict[str, Any]
+    weights: Checkpoint
+    names: dict[str, str]  # transformers' name -> GGUF's
+    architecture: str
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return int(self.config["num_hidden_layers"])
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head is the embedding matrix."""
+        return HEAD not in self.weights.specs
+
+    def heads(self, name: str) -> int | None:
+        """The number of heads by which a tensor's rows are permuted; None for those kept in order."""
+        if self.architecture != "llama":
+            return None
+        if name.endswith(("q_proj.weight", "q_proj.bias")):
+            return int(self.config["num_attention_heads"])
+        if name.endswith(("k_proj.weight", "k_proj.bias")):
+            return int(self.config.get("num_key_value_heads") or self.config["num_attention_heads"])
+        return None
+
+
+def open_source(folder: Path) -> Source:
+    """A model directory ready for export; DataError for an architecture or tensor GGUF export does not know."""
+    config = read_config(folder)
+    found = [ARCHITECTURES[a] for a in config.get("architectures") or () if a in ARCHITECTURES]
+    if not found:
+        raise DataError(f"{folder}: architecture {config.get('architectures')}; export knows {', '.join(ARCHITECTURES)}.")
+    arch, label = found[0]
+    weights = Checkpoint(folder)
+    names_of = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
+    names = {n: names_of.get_name(n, try_suffixes=(".weight", ".bias")) for n in weights.specs}
+    unknown = [n for n, g in names.items() if g is None]
+    if unknown:
+        raise DataError(f"{folder}: {len(unknown)} tensors have no place in a {label} GGUF, e.g. {unknown[:3]}.")
+    return Source(folder, config, weights, names, label)
+
+
+def permute(rows: Array, heads: int) -> Array:
+    """Rows of a q or k matrix from transformers' order (halves) to llama.cpp's (pairs)."""
+    size = rows.shape[0] // heads // 2
+    return rows.reshape(heads, 2, size, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def unpermute(rows: Array, heads: int) -> Array:
+    """The inverse of `permute`."""
+    size = rows.shape[0] // heads // 2
+    return rows.reshape(heads, size, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def write_gguf(
+    source: Source, path: Path, file_type: str, template: str | None, end_id: int, on_tensor: Callable[[int], None]
+) -> None:
+    """Write one GGUF file; memory stays near the largest tensor. `on_tensor` hears of bytes written."""
+    writer = GGUFWriter(path, source.architecture)
+    _add_metadata(writer, source, file_type)
+    add_vocabulary(writer, source.folder, source.weights.specs[EMBED].shape[0], template, end_id)
+    plan = list(_plan(source, file_type))
+    for name, shape, kind, _ in plan:
+        block, size = gguf.GGML_QUANT_SIZES[kind]
+        writer.add_tensor_info(name, shape, np.dtype(np.float32), math.prod(shape) // block * size, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for _, _, kind, values in plan:
+        data = encode(values(), kind)
+        writer.write_tensor_data(data)
+        on_tensor(data.nbytes)
+    writer.close()
+
+
+def _plan(source: Source, file_type: str) -> Iterator[tuple[str, tuple[int, ...], T, Callable[[], F32]]]:
+    """(GGUF name, shape, type, how to get the float32 values) of every tensor in file order."""
+    factors = rope_factors(source.config)
+    if factors is not None:
+        yield "rope_freqs.weight", factors.shape, T.F32, lambda: factors
+    for name, target in source.names.items():
+        spec = source.weights.specs[name]
+        kind = tensor_type(target, spec.shape, file_type, source.layers, source.tied)
+
+        def values(name: str = name) -> F32:
+            found, heads = source.weights.f32(name), source.heads(name)
+            return found if heads is None else permute(found, heads)
+
+        yield target, spec.shape, kind, values
+
+
+def encode(values: F32, kind: T) -> Array:
+    """Float32 values as the bytes of a GGUF type."""
+    if kind == T.F32:
+        return np.ascontiguousarray(values, np.float32)
+    if kind == T.F16:
+        return values.astype(np.float16)
+    if kind == T.BF16:
+        return from_f32(values, "BF16")
+    return quantize(values, kind)
+
+
+def _add_metadata(writer: GGUFWriter, source: Source, file_type: str) -> None:
+    config = source.config
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    writer.add_name(source.folder.name)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(source.layers)
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(rope(config).get("rope_theta", 10000.0))
+    if source.architecture == "llama":
+        writer.add_rope_dimension_count(head_dim)
+    writer.add_vocab_size(source.weights.specs[EMBED].shape[0])
+    writer.add_file_type(FILE_TYPES[file_type])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    scaling = rope(config)
+    if rope_kind(config) == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(scaling["factor"])
+
+
+def rope(config: dict[str, Any]) -> dict[str, Any]:
+    """Rotary settings, from transformers 5's `rope_parameters` or the older keys."""
+    older = {"rope_theta": config.get("rope_theta", 10000.0), **(config.get("rope_scaling") or {})}
+    return {**older, **(config.get("rope_parameters") or {})}
+
+
+def rope_kind(config: dict[str, Any]) -> str:
+    """"default", "linear" or "llama3"; DataError for a scaling that export does not know."""
+    settings = rope(config)
+    kind = settings.get("rope_type") or settings.get("type") or "default"
+    if kind not in ("default", "linear", "llama3"):
+        raise DataError(f'rope scaling "{kind}" is not one that export knows (default, linear, llama3).')
+    return str(kind)
+
+
+def rope_factors(config: dict[str, Any]) -> F32 | None:
+    """(head_dim / 2,) divisors of Llama-3.1's rotary frequencies; None for other scalings.
+
+    Source: Meta's llama-models, `apply_scaling`.
+    """
+    if rope_kind(config) != "llama3":
+        return None
+    settings = rope(config)
+    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    frequencies = settings["rope_theta"] ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+    wavelengths = 2 * np.pi / frequencies
+    low, high = settings["low_freq_factor"], settings["high_freq_factor"]
+    turns = settings["original_max_position_embeddings"] / wavelengths
+    smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    factors: F32 = (1 / ((1 - smooth) / settings["factor"] + smooth)).astype(np.float32)
+    return factors
+
+
+def read_back(path: Path, source: Source) -> dict[str, F32]:
+    """Every tensor of a GGUF file by transformers' name, dequantised, q/k rows in transformers' order.
+
+    Raises ProofError when tensors or shapes are not those of the source.
+    """
+    back = {target: name for name, target in source.names.items()}
+    found: dict[str, F32] = {}
+    for tensor in GGUFReader(str(path)).tensors:
+        name = back.get(tensor.name)
+        if name is None:
+            continue
+        values = gguf.dequantize(tensor.data, tensor.tensor_type)
+        values = values.reshape(source.weights.specs[name].shape).astype(np.float32, copy=False)
+        heads = source.heads(name)
+        found[name] = values if heads is None else unpermute(values, heads)
+    if set(found) != set(source.names):
+        missing = sorted(set(source.names) - set(found))
+        raise ProofError(f"{path.name}: {len(missing)} tensors are missing from the file, e.g. {missing[:3]}.")
+    return found

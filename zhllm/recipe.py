@@ -1,0 +1,305 @@
+"""A recipe: an ordered list of stages, checked whole before the first one starts.
+
+`@name` in a path is the folder that an earlier step writes; `${name}` is one of the recipe's `vars`;
+other paths are relative to the recipe's own folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from zhllm import manifest
+from zhllm.commands import STAGES
+from zhllm.config import Config, Role, nearest, parse_assignment, problems_of, read_yaml, role_of
+from zhllm.errors import ConfigError
+from zhllm.stage import Result, Stage, check_inputs, execute, load
+
+Scalar = str | int | float | bool | None
+
+
+class Ask(Config):
+    """Questions a run ends with."""
+
+    model: str = Field(description="The step or path of the model that answers, e.g. @export/model-q8_0.gguf.")
+    questions: tuple[str, ...] = Field(description="What it is asked.")
+
+
+class RecipeFile(Config):
+    """The keys of recipe.yaml."""
+
+    about: str = Field(description="What the recipe makes, in a sentence or two.")
+    vars: dict[str, Scalar] = Field(default_factory=dict, description="Values that ${name} stands for; null: must be set.")
+    stages: dict[str, dict[str, Any]] = Field(description="Steps in order: folder name -> settings of its command.")
+    summary: dict[str, str] = Field(default_factory=dict, description="Flat name -> step.metric.")
+    paths: dict[str, str] = Field(default_factory=dict, description="Name -> @step or @step/file.")
+    ask: Ask | None = Field(None, description="Questions asked at the end.")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a recipe: its folder's name, its stage and its checked config."""
+
+    name: str
+    about: str
+    stage: Stage
+    config: Config
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe whose every step is checked, for one run folder."""
+
+    file: RecipeFile
+    path: Path
+    run_dir: Path
+    steps: tuple[Step, ...]
+
+    def path_of(self, reference: str) -> Path:
+        """The path of `@step` or `@step/file` in the run folder."""
+        return self.run_dir / reference.removeprefix("@")
+
+
+def find_recipe(path: Path) -> Path:
+    """recipe.yaml of a folder, or the file itself; ConfigError where there is none."""
+    found = path / "recipe.yaml" if path.is_dir() else path
+    if not found.is_file():
+        raise ConfigError(f"{path}: there is no recipe here. Give a recipe.yaml or a folder that holds one.")
+    return found
+
+
+def open_recipe(path: Path, run_dir: Path, assignments: Sequence[str] = ()) -> Recipe:
+    """Read and check a whole recipe; ConfigError lists every problem by dotted key.
+
+    `assignments` are `name=value` for the recipe's vars or `step.key=value` for a step's settings.
+    """
+    file = find_recipe(path)
+    content = read_yaml(file)
+    problems = problems_of(RecipeFile, content)
+    if problems:
+        raise ConfigError("\n".join(f"{file}: {p}" for p in problems))
+    recipe = RecipeFile.model_validate(content)
+    variables, stages = _assign(recipe, assignments)
+    given = {text.split("=")[0].strip() for text in assignments}
+    unset = [name for name, value in variables.items() if value is None]
+    problems = [f"vars.{name}: has no value. Give --set {name}=..." for name in unset]
+    steps: list[Step] = []
+    for name, settings in stages.items():
+        found = _step(name, settings, _Resolver(variables, file.parent, run_dir, [s.name for s in steps], set(unset), given))
+        problems += found if isinstance(found, list) else []
+        steps += [found] if isinstance(found, Step) else []
+    problems += _reference_problems(recipe, list(stages))
+    if problems:
+        raise ConfigError("\n".join(f"{file}: {p}" for p in problems))
+    return Recipe(recipe, file, run_dir, tuple(steps))
+
+
+def _assign(recipe: RecipeFile, assignments: Sequence[str]) -> tuple[dict[str, Scalar], dict[str, dict[str, Any]]]:
+    variables = dict(recipe.vars)
+    stages = {name: dict(settings or {}) for name, settings in recipe.stages.items()}
+    for text in assignments:
+        key, value = parse_assignment(text)
+        step, dot, field = key.rpartition(".")
+        if not dot and key in variables:
+            variables[key] = value
+        elif dot and step in stages:
+            stages[step][field] = value
+        else:
+            known = [*variables, *(f"{name}.<setting>" for name in stages)]
+            raise ConfigError(f"--set {text}: unknown key {key}.{nearest(key, known)}")
+    return variables, stages
+
+
+@dataclass(frozen=True)
+class _Resolver:
+    variables: dict[str, Scalar]
+    here: Path
+    run_dir: Path
+    earlier: list[str]
+    unset: set[str]
+    given: set[str]  # variables set on the command line: their paths are relative to where one stands
+
+    def value(self, value: Any) -> Any:
+        """A setting with its ${vars} filled in; a value that is one variable keeps that one's type."""
+        if isinstance(value, list):
+            return [self.value(v) for v in value]
+        if not isinstance(value, str):
+            return value
+        whole = re.fullmatch(r"\$\{(\w+)\}", value)
+        if whole and whole[1] in self.variables:
+            return self.variables[whole[1]] if whole[1] not in self.unset else "unset"
+        return re.sub(r"\$\{(\w+)\}", lambda m: str(self.variables.get(m[1], m[0])), value)
+
+    def path(self, value: Any) -> Any:
+        """A path setting: @step in the run folder, else relative to the recipe."""
+        if isinstance(value, list):
+            return [self.path(v) for v in value]
+        if isinstance(value, str) and value.startswith("@"):
+            return str(self.run_dir / value[1:])
+        if not isinstance(value, str):
+            return value
+        found = self.value(value)
+        variable = re.match(r"\$\{(\w+)\}", value)
+        from_recipe = variable is None or variable[1] not in self.given
+        return str(_tidy(self.here / str(found))) if from_recipe else found
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a reference, or None."""
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                continue
+            if text.startswith("@") and text[1:].split("/")[0] not in self.earlier:
+                step = text[1:].split("/")[0]
+                return f'"{text}": no earlier step is called {step}.{nearest(step, self.earlier) if self.earlier else ""}'
+            for name in re.findall(r"\$\{(\w+)\}", text):
+                if name not in self.variables:
+                    return f'"{text}": vars has no {name}.{nearest(name, list(self.variables))}'
+        return None
+
+
+def _tidy(path: Path) -> Path:
+    """The path without `..` where that is safe, relative to here where it can be (for people to read)."""
+    full = Path(path).resolve()
+    return full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full
+
+
+def _step(name: str, settings: dict[str, Any], resolver: _Resolver) -> Step | list[str]:
+    prefix = f"stages.{name}"
+    command = settings.pop("run", name)
+    about = str(settings.pop("about", ""))
+    if command not in STAGES:
+        return [f'{prefix}: "{command}" is not a stage.{nearest(str(command), list(STAGES))} Name it with run:.']
+    stage = load(command)
+    values, problems = {}, []
+    for field, value in settings.items():
+        wrong = resolver.problem(value)
+        if wrong:
+            problems.append(f"{prefix}.{field}: {wrong}")
+        is_path = field in stage.config.model_fields and role_of(stage.config, field) is Role.INPUT
+        values[field] = resolver.path(value) if is_path else resolver.value(value)
+        if is_path and _takes_several(stage.config, field) and not isinstance(values[field], list):
+            values[field] = [values[field]]
+    problems += problems_of(stage.config, values, prefix)
+    return problems or Step(name, about, stage, stage.config.model_validate(values))
+
+
+def _takes_several(config: type[Config], field: str) -> bool:
+    return "tuple" in str(config.model_fields[field].annotation)
+
+
+def _reference_problems(recipe: RecipeFile, steps: list[str]) -> list[str]:
+    problems = []
+    for key, value in recipe.summary.items():
+        step = value.rpartition(".")[0]
+        if step not in steps:
+            problems.append(f"summary.{key}: no step is called {step!r}.{nearest(step, steps)}")
+    references = {f"paths.{k}": v for k, v in recipe.paths.items()}
+    if recipe.ask is not None:
+        references["ask.model"] = recipe.ask.model
+    for key, value in references.items():
+        step = value.removeprefix("@").split("/")[0]
+        if step not in steps:
+            problems.append(f"{key}: no step is called {step!r}.{nearest(step, steps)}")
+    return problems
+
+
+def check_sources(recipe: Recipe) -> None:
+    """ConfigError, before anything runs, when an input that no step makes is not there."""
+    made = {recipe.run_dir / step.name for step in recipe.steps}
+    for step in recipe.steps:
+        outside = {}
+        for field in type(step.config).model_fields:
+            value = getattr(step.config, field)
+            if role_of(type(step.config), field) is not Role.INPUT or value is None:
+                continue
+            paths = value if isinstance(value, tuple) else (value,)
+            missing = [p for p in paths if not p.exists() and not any(p == m or m in p.parents for m in made)]
+            if missing:
+                outside[field] = missing
+        if outside:
+            field, missing = next(iter(outside.items()))
+            raise ConfigError(f"stages.{step.name}.{field}: {missing[0]}: there is no such file or folder.")
+
+
+def run_step(recipe: Recipe, step: Step) -> Result:
+    """Bring one step's folder up to date."""
+    check_inputs(step.config)
+    return execute(step.stage, step.config, recipe.run_dir / step.name)
+
+
+def summarize(recipe: Recipe) -> dict[str, Any]:
+    """summary.json's content: the recipe's flat numbers, seconds of all steps together, and paths."""
+    made = {step.name: manifest.read(recipe.run_dir / step.name) for step in recipe.steps}
+    summary: dict[str, Any] = {}
+    for key, value in recipe.file.summary.items():
+        step, _, metric = value.rpartition(".")
+        found = made[step]
+        if found is None or metric not in found.metrics:
+            known = nearest(metric, list(found.metrics)) if found else ""
+            raise ConfigError(f"{recipe.path}: summary.{key}: {step} has no metric {metric}.{known}")
+        summary[key] = found.metrics[metric]
+    summary["seconds"] = round(sum(m.made_by["seconds"] for m in made.values() if m is not None), 1)
+    summary["paths"] = {name: str(recipe.path_of(ref)) for name, ref in recipe.file.paths.items()}
+    return summary
+
+
+def write_summary(recipe: Recipe) -> dict[str, Any]:
+    """Write summary.json into the run folder and return it."""
+    summary = summarize(recipe)
+    text = json.dumps(summary, ensure_ascii=False, indent=1) + "\n"
+    (recipe.run_dir / "summary.json").write_text(text, encoding="utf-8")
+    return summary
+
+
+def as_shell(recipe: Recipe) -> str:
+    """The recipe as a plain shell script of commands, for people who learn from those."""
+    lines = [
+        "#!/usr/bin/env bash",
+        f"# {' '.join(recipe.file.about.split())}",
+        "#",
+        f"# The steps of {recipe.path.name} as plain commands; made by: zhllm run RECIPE --steps",
+        "set -euo pipefail",
+        'cd "$(dirname "$0")/../.."',
+        'RUN="${RUN:-runs/' + recipe.path.parent.name + '}"',
+        *(f'{n.upper()}="${{{n.upper()}:?set {n.upper()} first, e.g. export {n.upper()}=/path}}"' for n in _unset(recipe)),
+    ]
+    for step in recipe.steps:
+        lines += ["", *(f"# {line}" for line in step.about.strip().splitlines())]
+        words = [f"zhllm {step.stage.name}", *_flags(recipe, step), f'-o "$RUN/{step.name}"']
+        lines.append(" \\\n  ".join(words))
+    return "\n".join(lines) + "\n"
+
+
+def _unset(recipe: Recipe) -> list[str]:
+    return [name for name, value in recipe.file.vars.items() if value is None]
+
+
+def _flags(recipe: Recipe, step: Step) -> list[str]:
+    flags = []
+    for field in step.config.model_fields_set:
+        value = getattr(step.config, field)
+        name = field.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no-{name}")
+        elif value is not None:
+            several = value if isinstance(value, tuple) else (value,)
+            flags.append(" ".join([f"--{name}", *(_word(recipe, v) for v in several)]))
+    order = list(type(step.config).model_fields)
+    return sorted(flags, key=lambda f: order.index(f.split()[0][2:].removeprefix("no-").replace("-", "_")))
+
+
+def _word(recipe: Recipe, value: Any) -> str:
+    if isinstance(value, Path) and value.is_relative_to(recipe.run_dir):
+        return f'"$RUN/{value.relative_to(recipe.run_dir)}"'
+    text = str(value)
+    for name in _unset(recipe):
+        if text == f"<{name}>" or text.endswith(f"/<{name}>"):
+            return f'"${name.upper()}"'
+    return shlex.quote(text)

@@ -1,0 +1,149 @@
+"""sft: fine-tune a model on chats; only what the assistant writes is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from zhllm.config import InputPaths
+from zhllm.errors import DataError, ProofError
+from zhllm.progress import say
+from zhllm.stage import Metrics, Stage
+from zhllm.stages._training import TrainingConfig, open_trainee, train_and_save
+
+if TYPE_CHECKING:
+    from zhllm.text.prompt_format import PromptFormat
+    from zhllm.train.batch import Batch
+    from zhllm.train.chats import Fitting, TokenChat
+    from zhllm.train.loop import Record
+    from zhllm.train.trainee import Trainee
+    from zhllm.vocab.tokenizer import Tokenizer
+
+
+class SftConfig(TrainingConfig):
+    """Flags of `zhllm sft`."""
+
+    chats: InputPaths = Field(description="convert folders, or chats-*.jsonl files.")
+    trainable: Literal["all", "embeddings", "lora", "new-rows", "new-rows+lora"] = Field(
+        "lora", description="What learns; all else stays bit-identical."
+    )
+    prompt_format: Literal["llama2", "llama3", "chatml", "plain"] = Field(
+        "llama2", description="How turns are written; goes with the model from here on."
+    )
+    seq_len: int = Field(1024, gt=8, description="Tokens a row; longer chats lose their oldest turns.")
+    valid_share: float = Field(0.02, ge=0, lt=0.5, description="Share of the chats held out for validation.")
+    max_left_out_share: float = Field(0.02, ge=0, le=1, description="Fail when more chats than this do not fit.")
+
+
+def run(config: SftConfig, out: Path) -> Metrics:
+    """Writes an adapter (or a model with --trainable all) that carries the chat template.
+
+    Chats are packed whole into rows and never see each other. Proves: labels exactly on the
+    assistant's turns and their end tokens; frozen values bit-identical.
+
+    \b
+    zhllm sft --model merged --chats chats --prompt-format llama2 --epochs 3 -o tuned
+    """
+    from zhllm.model.directory import check_vocabulary, copy_tokenizer, set_chat_template
+    from zhllm.text.prompt_format import FORMATS
+    from zhllm.train.chats import ChatRows, Fitting, end_of_turn_id
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    tokenizer, chat_format = Tokenizer(config.model), FORMATS[config.prompt_format]
+    check_vocabulary(config.model, tokenizer)
+    end_id = end_of_turn_id(chat_format, tokenizer)
+    fitting = Fitting()
+    train_chats, valid_chats = _split(list(_tokenized(config, chat_format, tokenizer, fitting)), config)
+    prove_labels([*train_chats, *valid_chats], end_id)
+    trainee = open_trainee(config)
+    size = config.rows_per_batch or config.rows_per_step
+    rows = ChatRows(train_chats, config.seq_len, tokenizer.pad_id, config.rows_per_step, config.seed)
+    held_out = ChatRows(valid_chats, config.seq_len, tokenizer.pad_id, size, 0) if valid_chats else None
+
+    def batches_at(step: int) -> list[Batch]:
+        return rows.batch(step).split(size)
+
+    steps = config.steps or rows.steps(config.epochs)
+    metrics = train_and_save(config, out, trainee, steps, batches_at, lambda: _measure(trainee, held_out))
+    copy_tokenizer(config.model, out)
+    set_chat_template(out, chat_format.jinja())
+    if config.trainable in ("all", "embeddings"):
+        (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
+    return {
+        "chats": len(train_chats),
+        "valid_chats": len(valid_chats),
+        "chats_too_long": fitting.too_long,
+        "cut_turns": fitting.cut_turns,
+        "cut_prompts": fitting.cut_prompts,
+        "merged_boundaries": fitting.merged_boundaries,
+        **metrics,
+    }
+
+
+def _tokenized(
+    config: SftConfig, chat_format: PromptFormat, tokenizer: Tokenizer, fitting: Fitting
+) -> Iterator[TokenChat]:
+    from zhllm.text.chats import read_chats
+    from zhllm.train.chats import fit
+
+    count = 0
+    for chat in read_chats(config.chats):
+        count += 1
+        fitted = fit(chat.messages, chat_format, tokenizer, config.seq_len, fitting)
+        if fitted is not None:
+            yield fitted
+    if count == 0:
+        raise DataError(f"{', '.join(map(str, config.chats))}: no chats. Run zhllm convert first.")
+    if fitting.too_long > config.max_left_out_share * count:
+        raise DataError(
+            f"{fitting.too_long} of {count} chats have a last answer longer than --seq-len {config.seq_len}. "
+            "Raise --seq-len, or --max-left-out-share to go without them."
+        )
+    if fitting.cut_turns or fitting.cut_prompts or fitting.too_long:
+        say(
+            f"to fit {config.seq_len} tokens: {fitting.cut_turns} old turns cut, {fitting.cut_prompts} prompts "
+            f"cut, {fitting.too_long} chats left out"
+        )
+
+
+def _split(chats: list[TokenChat], config: SftConfig) -> tuple[list[TokenChat], list[TokenChat]]:
+    """A seeded choice of `valid_share` chats for validation; at least one stays for training."""
+    import random
+
+    order = list(range(len(chats)))
+    random.Random(config.seed).shuffle(order)
+    held_out = set(order[: min(int(config.valid_share * len(chats)), len(chats) - 1)])
+    return (
+        [chat for i, chat in enumerate(chats) if i not in held_out],
+        [chat for i, chat in enumerate(chats) if i in held_out],
+    )
+
+
+def prove_labels(chats: list[TokenChat], end_id: int) -> None:
+    """ProofError unless every learnt stretch is an answer that closes with its end token."""
+    for number, chat in enumerate(chats, 1):
+        ends = [i for i, learnt in enumerate(chat.learn) if learnt and not (chat.learn + [False])[i + 1]]
+        if not ends or chat.learn[0] or any(chat.ids[i] != end_id for i in ends):
+            raise ProofError(f"chat {number}: an answer's labels do not close with the end token {end_id}.")
+
+
+def _measure(trainee: Trainee, held_out: Any) -> Record:
+    """Mean loss per learnt token on the held-out chats; {} where there are none."""
+    import torch
+
+    if held_out is None:
+        return {}
+    trainee.model.eval()
+    nats, count = 0.0, 0
+    with torch.no_grad():
+        for batch in held_out.every_batch():
+            loss, tokens = trainee.loss_sum(batch.to(trainee.device))
+            nats, count = nats + float(loss), count + tokens
+    trainee.model.train()
+    return {"valid_loss": nats / count}
+
+
+STAGE = Stage("sft", 1, SftConfig, run, resumable=True)

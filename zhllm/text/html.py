@@ -1,0 +1,94 @@
+"""HTML to text: what a reader reads, a block per line, a table row per line.
+
+Scripts, styles and the page's frame (navigation, header, footer) are left out; a header inside an
+article holds its title and stays.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lxml import etree
+
+DROPPED = frozenset(
+    ("script", "style", "noscript", "template", "iframe", "object", "svg", "math", "canvas", "head", "nav",
+     "footer", "select", "button")
+)  # fmt: skip
+BLOCKS = frozenset(
+    ("address", "article", "aside", "blockquote", "body", "br", "caption", "dd", "details", "div", "dl", "dt",
+     "fieldset", "figcaption", "figure", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html",
+     "legend", "li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr",
+     "ul")
+)  # fmt: skip
+CELLS = frozenset(("td", "th"))
+CELL_SEPARATOR = " | "
+
+# A line break in the source of a Chinese text is no space: 合同<newline>编 is one word.
+_HAN = r"[\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+_BREAK_IN_CHINESE = re.compile(rf"(?<={_HAN})[ \t\r]*\n\s*(?={_HAN})")
+_SPACES = re.compile(r"[ \t\r\n\f]+")
+_DECLARED_CHARSET = re.compile(rb"""<meta[^>]+charset=["']?([\w-]+)""", re.IGNORECASE)
+
+
+def declared_charset(data: bytes) -> str | None:
+    """The character set an HTML file names in its first 4 KB, if any."""
+    match = _DECLARED_CHARSET.search(data[:4096])
+    return match.group(1).decode("ascii").lower() if match else None
+
+
+def html_to_text(html: str) -> tuple[str, str]:
+    """The text of an HTML page and its title ("" where it has none)."""
+    # Bytes with a stated encoding: lxml refuses a str that declares one, and libxml2 stops at a NUL.
+    parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
+    root = etree.fromstring(html.replace("\0", "").encode("utf-8", "replace"), parser)
+    if root is None:
+        return "", ""
+    title = " ".join((root.findtext(".//title") or "").split())
+    return _tidy(_pieces(root)), title
+
+
+def _pieces(root: etree._Element) -> list[str]:
+    """Text in reading order with "\\n" at block boundaries; iterative, as pages nest thousands deep."""
+    pieces: list[str] = []
+    preformatted = 0
+    walk = etree.iterwalk(root, events=("start", "end"))
+    for event, element in walk:
+        tag = element.tag
+        if event == "start":
+            if _is_dropped(element):
+                walk.skip_subtree()
+                continue
+            preformatted += tag == "pre"
+            _open(element, pieces)
+            pieces.append(_flow(element.text, preformatted))
+        else:
+            if not _is_dropped(element):
+                preformatted -= tag == "pre"
+                if tag in BLOCKS and tag != "br":
+                    pieces.append("\n")
+            pieces.append(_flow(element.tail, preformatted))
+    return pieces
+
+
+def _open(element: etree._Element, pieces: list[str]) -> None:
+    if element.tag in BLOCKS:
+        pieces.append("\n")
+    elif element.tag in CELLS and element.getprevious() is not None:
+        pieces.append(CELL_SEPARATOR)
+
+
+def _is_dropped(element: etree._Element) -> bool:
+    if element.tag == "header":
+        return next(element.iterancestors("article", "main"), None) is None
+    return element.tag in DROPPED
+
+
+def _flow(text: str | None, preformatted: int) -> str:
+    if not text or preformatted:
+        return text or ""
+    return _SPACES.sub(" ", _BREAK_IN_CHINESE.sub("", text))
+
+
+def _tidy(pieces: list[str]) -> str:
+    lines = (line.rstrip().removesuffix(CELL_SEPARATOR.rstrip()) for line in "".join(pieces).split("\n"))
+    return "\n".join(line.rstrip() for line in lines if line.strip()).strip("\n")

@@ -1,0 +1,103 @@
+"""show: look at documents, chats with their loss mask, pieces, or a manifest."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import click
+
+from zhllm.errors import DataError
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("-n", "count", default=5, show_default=True, type=click.IntRange(1), help="How many to show.")
+@click.option("--seed", type=int, help="Show a seeded random choice instead of the first ones.")
+@click.option("--tokenizer", type=click.Path(path_type=Path, exists=True), help="Colour a chat's tokens: what is learnt is green.")
+@click.option("--prompt-format", default="llama2", show_default=True, type=click.Choice(["llama2", "llama3", "chatml", "plain"]), help="Format for --tokenizer.")
+@click.option("--manifest", "only_manifest", is_flag=True, help="Show the manifest of a folder.")
+def command(path: Path, count: int, seed: int | None, tokenizer: Path | None, prompt_format: str, only_manifest: bool) -> None:
+    """Show what is in PATH: a stage's folder, or one of its files.
+
+    \b
+    zhllm show runs/demo/clean -n 3
+    zhllm show runs/demo/clean/rejected-00000.parquet
+    zhllm show runs/demo/convert --tokenizer runs/demo/extend-vocab
+    zhllm show runs/demo/pretrain --manifest
+    """
+    if only_manifest:
+        click.echo((_manifest_of(path)).read_text(encoding="utf-8"), nl=False)
+        return
+    files = _files_of(path)
+    if not files:
+        click.echo(_manifest_of(path).read_text(encoding="utf-8"), nl=False)
+        return
+    for file in files:
+        click.echo(click.style(str(file), bold=True))
+        records = _records(file)
+        for record in _choose(records, count, seed):
+            if tokenizer is not None and "messages" in record:
+                click.echo(coloured_chat(record["messages"], tokenizer, prompt_format) + "\n")
+            else:
+                _print(record)
+
+
+def _manifest_of(path: Path) -> Path:
+    found = path / "manifest.json" if path.is_dir() else path.parent / "manifest.json"
+    if not found.is_file():
+        raise DataError(f"{path}: nothing to show: no shards, no jsonl and no manifest.json.")
+    return found
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.iterdir() if p.suffix in (".parquet", ".jsonl", ".tsv"))
+
+
+def _records(file: Path) -> list[dict[str, object]]:
+    """The file's rows as mappings; DataError for a kind that cannot be shown."""
+    if file.suffix == ".parquet":
+        import polars
+
+        return polars.read_parquet(file).to_dicts()
+    lines = file.read_text(encoding="utf-8").splitlines()
+    if file.suffix == ".tsv":
+        header = lines[0].split("\t")
+        return [dict(zip(header, line.split("\t"), strict=True)) for line in lines[1:]]
+    if file.suffix == ".jsonl":
+        return [json.loads(line) for line in lines if line.strip()]
+    if file.suffix == ".json":
+        content = json.loads("\n".join(lines))
+        return content if isinstance(content, list) else [content]
+    raise DataError(f"{file}: show reads parquet, jsonl, json and tsv.")
+
+
+def _choose(records: list[dict[str, object]], count: int, seed: int | None) -> list[dict[str, object]]:
+    if seed is None:
+        return records[:count]
+    return random.Random(seed).sample(records, min(count, len(records)))
+
+
+def _print(record: dict[str, object]) -> None:
+    for key, value in record.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        click.echo(click.style(f"{key}: ", fg="cyan") + text)
+    click.echo()
+
+
+def coloured_chat(messages: object, tokenizer: Path, prompt_format: str) -> str:
+    """The rendered chat token by token: green is learnt, plain is only read; `·` parts tokens."""
+    from zhllm.text.prompt_format import FORMATS
+    from zhllm.train.chats import Fitting, tokenize
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    opened = Tokenizer(tokenizer)
+    chat = tokenize(messages, FORMATS[prompt_format], opened, Fitting())  # type: ignore[arg-type]
+    shown = (
+        click.style(str(opened.fast.id_to_token(i)), fg="green" if learnt else None, bold=learnt)
+        for i, learnt in zip(chat.ids, chat.learn, strict=True)
+    )
+    return "·".join(shown)
