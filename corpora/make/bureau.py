@@ -129,6 +129,9 @@ def service_files() -> Files:
     for name, text in LESSONS.items():
         files[f"service/{name}.txt"] = utf8(plain(document(name, text).blocks))
     files["service/copy-of-lesson-phone.txt"] = files["service/lesson-phone.txt"]
+    swaps = (("比什么保养都强", "胜过任何保养"), ("数字像喝醉了一样", "数字就会东倒西歪"))
+    older = dirt.near_copy(files["service/lesson-balance.txt"].decode(), swaps)
+    files["service/lesson-balance-old.txt"] = utf8(older)
     for number, one in enumerate(weeklies(24, 18)):
         files[f"service/{one.id}.txt"] = utf8(_weekly_text(number, one))
     for number, one in enumerate(minutes(18, 19)):

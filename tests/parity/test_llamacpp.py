@@ -273,7 +273,12 @@ def test_complete_returns_the_script(scripted: LlamaServer, script: list[int]) -
     assert scripted.complete([BOS], 50) == Completion("龘今天🦙公", script[1:], "eos")
     assert scripted.complete([BOS], 5) == Completion("龘今天", script[1:6], "limit")
     stopped = scripted.complete([BOS], 50, stop=["天"])
-    assert (stopped.text, stopped.stop_reason) == ("龘今", "word")
+    assert stopped == Completion("龘今", script[1:6], "word")
+
+
+def test_a_full_context_ends_the_answer(random_server: LlamaServer) -> None:
+    answer = random_server.complete([BOS] + [300] * 499, 50)
+    assert (len(answer.tokens), answer.stop_reason) == (12, "limit")
 
 
 def test_complete_many_keeps_the_order(scripted: LlamaServer, script: list[int]) -> None:
@@ -436,7 +441,7 @@ def test_a_broken_file_says_why_and_leaves_no_child(
     broken.write_bytes(b"no model at all")
     with pytest.raises(DataError, match="invalid magic"), LlamaServer(broken):
         pass
-    assert [child.returncode for child in children] == [1, 1]
+    assert [child.returncode for child in children] == [DataError.exit_code] * 2
     with pytest.raises(DataError, match="no such GGUF file"), LlamaServer(tmp_path / "none.gguf"):
         pass
 
@@ -501,6 +506,7 @@ def test_a_child_that_still_loads_dies_with_its_parent(tmp_path: Path) -> None:
     model = tmp_path / "slow.gguf"
     os.mkfifo(model)
     command = [sys.executable, "-m", "zhllm.infer.llamacpp", str(model)]
+    command += ["--n_ctx=64", "--n_parallel=1", "--threads=1"]
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     child = subprocess.Popen(command, stdin=pipe, stdout=null, stderr=null, cwd=ROOT)
     assert child.stdin is not None
@@ -519,3 +525,17 @@ def test_a_missing_package_is_named(random_gguf: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(llamacpp, "available", lambda: False)
     with pytest.raises(MissingError, match=r"zhllm\[llama\]"), LlamaServer(random_gguf):
         pass
+
+
+def test_a_package_that_cannot_be_imported_is_named(
+    tmp_path: Path, random_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "xllamacpp.py").write_text("raise ImportError('GLIBC_2.99 not found')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(MissingError, match="GLIBC_2.99"), LlamaServer(random_gguf):
+        pass
+
+
+def test_the_options_of_the_server_are_checked() -> None:
+    with pytest.raises(ValueError, match="n_ctx 0"):
+        LlamaServer("model.gguf", n_ctx=0)

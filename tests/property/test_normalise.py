@@ -13,9 +13,9 @@ from zhllm.text.furniture import remove_furniture
 from zhllm.text.normalise import normalise
 
 HARD = (
-    "汉字𠮷𪚥臺灣，。；：！？（）《》“”ＡｂＣ１２３％＋\u3000 \t\n\r\u200b\u200c\u200d\u2060\ufeff\ufe0f\U000e0100"
+    "汉字𠮷𪚥臺灣，。；：！？（）《》“”ＡｂＣ１２３％＋\u3000 \t\n\r\u200b\u200c\u200d\u2060\ufeff\ufe0f"
     "\x00\x07\x0b\x0c\x7f\x85\xa0\xad\u2028\u202e\u0301\u0308e\u1100\u1161가が①㎡ﬁ\u212a\u2126"
-    "\U0001f468\U0001f469\U0001f3fd❤①1\u20e3می؛क्ष\U000e0067\U0001f3f4"
+    "\U0001f468\U0001f469\U0001f3fd❤①1\u20e3می؛क्ष\U000e0067\U0001f3f4\U000e0100"
 )
 texts = st.text(st.sampled_from(HARD), max_size=60) | st.text(max_size=40)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from zhllm.text.document import Document
 from zhllm.text.furniture import remove_furniture
 from zhllm.text.normalise import normalise, repair_mojibake
 from zhllm.text.quality import PROFILES, Language, ProfileName, judge
+
+DATA = Path(os.environ.get("ZHLLM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} (real data for tests) is not here")
 
 PARAGRAPH = (
     "第{n}条　员工出差应当事先填写申请单，写明出差的时间、地点和事由，由部门负责人批准。"
@@ -64,7 +69,7 @@ def reasons(out: Path) -> dict[str, str]:
         ("行尾 \t\n\n\n\n\n空行\n\n", "行尾\n\n空行"),
         ("控\x00制\x07符\x1b\x9d", "控制符"),
         ("①②㎡ﬁ㈱Ⅷ½", None),  # NFKC would change every one of them
-        ("e\u0301 が", "é が"),
+        ("e\u0301 が ①㎡", "é が ①㎡"),
         ("𠮷野家𪚥葛\U000e0100城", "𠮷野家𪚥葛城"),
         ("臺灣與龍門", None),
     ],
@@ -99,7 +104,7 @@ def paged(pages: int, header: str, footer: str) -> str:
     [
         ("澜溪仪器有限公司员工手册", "第 {n} 页 共 {of} 页"),
         ("澜溪仪器有限公司员工手册", "- {n} -"),
-        ("内部资料", "— {n} —"),
+        ("机密", "— {n} —"),
         ("员工手册 第{n}页", "机密文件"),
         ("澜溪仪器 | 员工手册", "Page {n} of {of}"),
         ("澜溪仪器有限公司员工手册", "{n}"),
@@ -151,9 +156,9 @@ def test_a_dotted_table_of_contents_goes() -> None:
     ("text", "profile", "language", "reason"),
     [
         (paragraph(1), "document", "zh", None),
-        ("通知：本周五放假一天。", "document", "zh", None),
-        ("通知：本周五放假一天。", "web", "zh", "too_short"),
-        ("好", "document", "zh", "too_short"),
+        ("通知：本周五下午全公司放假半天。", "document", "zh", None),
+        ("通知：本周五下午全公司放假半天。", "web", "zh", "too_short"),
+        ("澜溪仪器有限公司 内部通知\n\n。", "document", "zh", "too_short"),
         ("好的。", "dialogue", "zh", None),
         ("The staff canteen opens at noon and closes at two. " * 3, "document", "zh", "low_han_share"),
         ("The staff canteen opens at noon and closes at two. " * 3, "document", "en", None),
@@ -255,7 +260,9 @@ def test_both_splits_hold_a_document_when_there_are_two(tmp_path: Path, n: int, 
         metrics = run(source, tmp_path / f"out{seed}", valid_share=share, seed=seed)
         assert metrics["valid_docs"] >= 1
         assert metrics["train_docs"] >= 1
-        assert metrics["train_chars"] + metrics["valid_chars"] == metrics["chars_out"]
+        for split in ("train", "valid"):
+            found = pl.read_parquet(tmp_path / f"out{seed}" / f"{split}-*.parquet")["text"]
+            assert metrics[f"{split}_chars"] == sum(map(len, found))
         train, valid = (set(ids(tmp_path / f"out{seed}", split)) for split in ("train", "valid"))
         assert train | valid == {f"d{i}" for i in range(n)}
         assert not list((tmp_path / f"out{seed}").glob("moving-*"))
@@ -319,3 +326,31 @@ def test_a_duplicate_on_disk_is_not_written(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("zhllm.text.parquet.count_rows", lambda paths: 5)
     with pytest.raises(ProofError, match="2 documents in, counted"):
         run(source, tmp_path / "out", valid_share=0)
+
+
+@needs_data
+def test_real_statutes_are_all_kept_but_two_that_stand_twice(tmp_path: Path) -> None:
+    metrics = run(DATA / "corpus" / "laws_zh.jsonl.gz", tmp_path / "out")
+    assert metrics["docs_in"] == 847
+    assert metrics["rejected"] == {"duplicate": 2}
+    assert metrics["page_lines"] == metrics["header_lines"] == metrics["contents_lines"] == 0
+
+
+@needs_data
+def test_labelled_dirt_is_found(tmp_path: Path) -> None:
+    """dirty_zh: 26 documents of mojibake (16 can be mended, and a copy of one), 101 copies."""
+    metrics = run(DATA / "corpus" / "dirty_zh.jsonl.gz", tmp_path / "out")
+    with gzip.open(DATA / "corpus" / "dirty_zh.labels.jsonl.gz") as file:
+        labels = {record["id"]: record["labels"] for record in map(json.loads, file)}
+    refused = reasons(tmp_path / "out")
+    assert metrics["repaired_docs"] == 17
+    garbled = {identity for identity, found in labels.items() if "mojibake" in found}
+    assert sum(refused.get(identity) == "garbled" for identity in garbled) == 10
+    copies = {
+        identity: str(label["dup_of"])
+        for identity, found in labels.items()
+        for label in found
+        if isinstance(label, dict) and "dup_of" in label
+    }
+    assert all("duplicate" in (refused.get(a), refused.get(b)) for a, b in copies.items())
+    assert metrics["rejected_docs"] - metrics["rejected"]["duplicate"] < 0.01 * metrics["docs_in"]

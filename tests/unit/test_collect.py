@@ -15,9 +15,6 @@ from zhllm import stage
 from zhllm.errors import DataError, ProofError
 from zhllm.stages import collect
 from zhllm.text import records, sources
-from zhllm.text.decode import DecodeError, decode
-from zhllm.text.docx import DocxError, docx_to_text
-from zhllm.text.html import html_to_text
 from zhllm.text.parquet import ShardWriter
 from zhllm.text.shards import has_split, held_out, read_documents, write_documents
 
@@ -114,9 +111,9 @@ def test_a_bad_line_costs_that_line_only(tmp_path: Path) -> None:
     bad = rows(tmp_path / "out", "rejected")
     assert [row["line"] for row in bad] == [2, 5, 6, 7, 8, 9]
     assert bad[0]["offset"] == len(lines[0]) + 1
-    assert [row["reason"][:22] for row in bad] == [
-        "is not JSON: unexpecte", "is neither UTF-8 (byte", '"text" is int, not tex', '"text" is missing (key',
-        "is a JSON list, not an", "is not JSON: no low su",
+    assert [row["reason"][:20] for row in bad] == [
+        "is not JSON: unexpec", "is neither UTF-8 (by", '"text" is int, not t', '"text" is missing (k',
+        "is a JSON list, not ", "is not JSON: no low ",
     ]  # fmt: skip
     assert metrics["files_read"] == 1
     assert metrics["rejected_records"] == 6
@@ -219,107 +216,6 @@ def test_a_bomb_is_refused_without_being_held(tmp_path: Path, monkeypatch: pytes
     assert reasons[0] == "the line has 5,013 bytes, over 1,000"
     assert reasons[1].startswith("is larger than 1,000 bytes")
     assert (metrics["rejected_records"], metrics["files_rejected"]) == (1, 1)
-
-
-@pytest.mark.parametrize("encoding", ["big5", "euc-kr", "shift_jis", "latin-1", "cp1251"])
-def test_other_encodings_do_not_pass_as_gb18030(encoding: str) -> None:
-    words = {
-        "big5": "公司員工應當遵守規章制度，不得洩露商業秘密。",
-        "euc-kr": "대한민국의 모든 권력은 국민으로부터 나온다 이 법은 근로조건의 기준을 정함으로써",
-        "shift_jis": "日本国民は、正当に選挙された国会における代表者を通じて行動し、",
-        "latin-1": "Le château était fermé à clé, l'été dernier; très étrange.",
-        "cp1251": "Все люди рождаются свободными и равными в своём достоинстве",
-    }
-    with pytest.raises(DecodeError, match="is n(ot|either) UTF-8"):
-        decode(words[encoding].encode(encoding))
-
-
-def test_the_offset_of_a_bad_byte_is_told() -> None:
-    data = "印章".encode() + b"\xff" + "管理".encode()
-    with pytest.raises(DecodeError, match=r"byte 6, 0xff") as caught:
-        decode(data)
-    assert caught.value.offset == 6
-    with pytest.raises(DecodeError, match=r"byte 4 is not utf-16-le") as caught:
-        decode(b"\xff\xfe" + "印".encode("utf-16-le") + b"\x00\xd8")
-    with pytest.raises(DecodeError, match="binary data, or UTF-16 without its mark"):
-        decode("plain ascii".encode("utf-16-le"))
-
-
-def test_html_keeps_what_a_reader_reads() -> None:
-    html = """<?xml version="1.0" encoding="gb2312"?><html><head><title> 印章
-    办法 </title><style>p{}</style></head><body><header>站名</header><nav><a>首页</a></nav>
-    <article><header><h1>印章管理办法</h1></header><p>公司的印章由<b>行政部</b>统一
-    保管，
-    外借须登记。</p><script>var x = "脚本";</script><!-- 注释 -->
-    <table><tr><th>印章</th><th>保管人</th></tr><tr><td>公章</td><td>王 芳</td></tr></table>
-    <ul><li>一<li>二</ul><pre>a  b
-  c</pre></article><footer>版权所有</footer></body></html>"""
-    text, title = html_to_text(html)
-    assert title == "印章 办法"
-    assert text.split("\n") == [
-        "印章管理办法",
-        "公司的印章由行政部统一保管，外借须登记。",
-        "印章 | 保管人",
-        "公章 | 王 芳",
-        "一",
-        "二",
-        "a  b",
-        "  c",
-    ]
-    assert html_to_text("") == ("", "")
-    assert html_to_text("<p>" * 3000 + "深")[0] == "深"
-
-
-def test_html_in_the_character_set_it_declares(tmp_path: Path) -> None:
-    text = "公司員工應當遵守規章制度"
-    page = f'<html><head><meta charset="big5"></head><body>{text}</body></html>'
-    (tmp_path / "a.html").write_bytes(page.encode("big5"))
-    (document,) = read_documents([tmp_path / "a.html"])
-    assert (document.text, document.meta) == (text, '{"encoding":"big5"}')
-
-
-def test_docx_paragraphs_tables_and_what_is_left_out(tmp_path: Path) -> None:
-    def p(text: str) -> str:
-        return f"<w:p><w:pPr><w:tabs><w:tab/></w:tabs></w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>"
-
-    nested = f"<w:tbl><w:tr><w:tc>{p('内')}</w:tc></w:tr></w:tbl>"
-    body = (
-        p("标题")
-        + "<w:p><w:r><w:t>前</w:t><w:tab/><w:t>后</w:t><w:br/><w:t>下行</w:t></w:r>"
-        + "<w:del><w:r><w:delText>删</w:delText><w:t>删</w:t></w:r></w:del></w:p>"
-        + f"<w:tbl><w:tr><w:tc>{p('项目')}</w:tc><w:tc>{p('数量')}{p('（件）')}</w:tc></w:tr>"
-        + f"<w:sdt><w:sdtContent><w:tr><w:tc>{nested}{p('外')}</w:tc><w:tc>{p('3')}</w:tc></w:tr></w:sdtContent></w:sdt>"
-        + f"</w:tbl><w:sdt><w:sdtContent>{p('控件')}</w:sdtContent></w:sdt>"
-    )
-    path = tmp_path / "a.docx"
-    write_docx(path, body)
-    assert docx_to_text(path).split("\n") == [
-        "标题",
-        "前\t后",
-        "下行",
-        "项目 | 数量 （件）",
-        "内 外 | 3",
-        "控件",
-    ]
-
-
-def test_docx_attacks_and_damage(tmp_path: Path) -> None:
-    path = tmp_path / "a.docx"
-    entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "ha"}">' for i in range(10))
-    for last, message in ((9, "amplification"), (0, "declares a DTD")):
-        write_docx(path, f"<w:p><w:r><w:t>&e{last};</w:t></w:r></w:p>", f"<!DOCTYPE w [{entities}]>")
-        with pytest.raises(DocxError, match=message):
-            docx_to_text(path)
-    path.write_bytes(b"\xd0\xcf\x11\xe0 an old .doc")
-    with pytest.raises(DocxError, match=r"not a .docx file \(an old .doc"):
-        docx_to_text(path)
-    write_docx(path, "<w:p>")
-    with pytest.raises(DocxError, match="XML is damaged"):
-        docx_to_text(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("content.xml", "x")
-    with pytest.raises(DocxError, match=r"without word/document.xml"):
-        docx_to_text(path)
 
 
 def test_a_document_without_text_is_rejected_not_empty(tmp_path: Path) -> None:

@@ -110,6 +110,15 @@ BAD = [
 ]
 
 
+def test_a_tree_that_is_too_deep_is_refused(tmp_path: Path) -> None:
+    node = message("assistant", "底")
+    for i in range(301):
+        node = message(("prompter", "assistant")[i % 2], "层", node)
+    path = write(tmp_path / "a.jsonl", [QUESTION, tree(node)])
+    run(path, tmp_path / "out", max_rejected_share=0.5)
+    assert rejected(tmp_path / "out")[0]["reason"] == "lies deeper than 200 turns"
+
+
 @pytest.mark.parametrize(("record", "field", "reason"), BAD)
 def test_a_bad_record_is_refused_by_field(tmp_path: Path, record: Any, field: str, reason: str) -> None:
     path = write(tmp_path / "a.jsonl", [QUESTION, record])
@@ -133,6 +142,14 @@ def test_a_line_that_is_not_json_and_a_list_without_end(tmp_path: Path) -> None:
         ("b.json", 3, "is a JSON str, not"),
         ("b.json", 4, "the JSON list has "),
     ]
+
+
+def test_the_line_of_a_record_in_an_indented_list(tmp_path: Path) -> None:
+    records = [QUESTION, {"instruction": "问"}, QUESTION | {"output": "答"}]
+    (tmp_path / "a.json").write_text(json.dumps(records, indent=2, ensure_ascii=False), encoding="utf-8")
+    run(tmp_path / "a.json", tmp_path / "out", max_rejected_share=0.5)
+    assert [entry["line"] for entry in rejected(tmp_path / "out")] == [7]
+    assert [chat.id for chat in read_chats([tmp_path / "out"])] == ["a.json#2", "a.json#10"]
 
 
 def test_a_lone_surrogate_is_refused_not_replaced(tmp_path: Path) -> None:

@@ -95,13 +95,13 @@ class TransformersEngine(Engine):
     def __init__(self, model: Path, fallback_format: str | None) -> None:
         import torch
 
-        from zhllm.infer.probe import load_model
+        from zhllm.model.transformers_model import open_model
         from zhllm.train.chats import end_of_turn_id
 
         self.chat_format = choose_format(model, chat_template(model), fallback_format)
         self.tokenizer = Tokenizer(model)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model: Any = load_model(model).to(self.device)
+        self.model: Any = open_model(model).to(self.device)
         self.ends = sorted({self.tokenizer.eos_id, end_of_turn_id(self.chat_format, self.tokenizer)})
 
     @property

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from zhllm.errors import ProofError
 from zhllm.infer.llamacpp import LlamaServer
-from zhllm.infer.probe import load_model, logits_of
+from zhllm.infer.probe import logits_of
 from zhllm.model.tensors import F32
+from zhllm.model.transformers_model import open_model
 from zhllm.text.prompt_format import Message, PromptFormat
 from zhllm.vocab.proof import PROBE, Check, engines_agree, raise_broken
 from zhllm.vocab.sentencepiece_model import load, processor
@@ -52,7 +53,7 @@ class Reference:
         start = [] if bos is None else [bos]
         encoded = (start + ids for ids in tokenizer.encode_plain(self.texts))
         self.ids = [ids[:MAX_TOKENS] for ids in encoded if len(ids) > 1]
-        self.model = load_model(folder, torch.float32)
+        self.model = open_model(folder, torch.float32)
         self.logits = logits_of(self.model, self.ids)
 
 

@@ -15,19 +15,12 @@ from torch import Tensor
 
 from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.lora import NEW_ROWS_FILE
-
-
-def load_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
-    """A transformers causal LM from a local directory, in its stored dtype unless given."""
-    from transformers import AutoModelForCausalLM
-
-    chosen = "auto" if dtype is None else dtype
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=chosen, local_files_only=True).eval()
+from zhllm.model.transformers_model import open_model
 
 
 def logits(folder: Path, ids: Sequence[Sequence[int]]) -> list[Tensor]:
     """(n, V) float32 logits for each token list, computed in the stored dtype."""
-    return logits_of(load_model(folder), ids)
+    return logits_of(open_model(folder), ids)
 
 
 def logits_of(model: Any, ids: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -40,7 +33,7 @@ def adapted_logits(folder: Path, adapters: Sequence[Path], ids: Sequence[Sequenc
     """As `logits`, of the base with new rows put in place and LoRA applied by peft, unmerged."""
     from peft import PeftModel
 
-    model = load_model(folder)
+    model = open_model(folder)
     for adapter in adapters:
         if (adapter / NEW_ROWS_FILE).is_file():
             put_new_rows(model, load_file(adapter / NEW_ROWS_FILE))

@@ -47,7 +47,9 @@ class TrainingConfig(Config):
         description="Modules that get LoRA matrices.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 on a GPU, fp32 on a CPU; bf16 computes, trained values stay fp32."
+        "auto",
+        description="What matrix products compute in; trained values stay fp32. auto: bf16 where the "
+        "hardware has it.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
     seed: int = Field(0, description="Seed of the order of rows and of new matrices.")
@@ -88,13 +90,23 @@ def pick_device(wanted: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
+def computes_bf16(device_type: str) -> bool:
+    """Whether bf16 products are done by the hardware (on other CPUs they are slower than fp32)."""
+    import torch
+
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+
+
 def settings_of(config: TrainingConfig, steps: int, device_type: str) -> LoopSettings:
     """The loop's settings from the stage's."""
     import torch
 
     from zhllm.train.loop import LoopSettings
 
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and device_type == "cuda")
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device_type))
     return LoopSettings(
         steps=steps,
         learning_rate=config.learning_rate,

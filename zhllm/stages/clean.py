@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REJECTED_COLUMNS = ("id", "reason", "detail", "source", "sample")
 SAMPLE_CHARS = 300
 MAX_LINES_COUNTED = 2_000_000
+MIN_COMMON_DOCS = 5  # a line is common that stands in so many documents and in 1 % of them
 COMMON_LINES_SHOWN = 20
 
 ADVICE = {
@@ -243,7 +244,11 @@ def _nothing_kept(config: CleanConfig, tally: Tally) -> str:
 
 
 def _metrics(tally: Tally) -> Metrics:
-    common = [(line, n) for line, n in tally.short_lines.items() if n >= max(3, tally.docs.total() / 20)]
+    common = [
+        (line, n)
+        for line, n in tally.short_lines.items()
+        if n >= max(MIN_COMMON_DOCS, tally.docs.total() / 100)
+    ]
     common.sort(key=lambda pair: (-pair[1], pair[0]))
     return {
         "docs_in": tally.docs_in,

@@ -15,7 +15,7 @@ class InitModelConfig(Config):
     """Flags of `zhllm init-model`."""
 
     tokenizer: InputPath = Field(description="Tokenizer directory the model is made for.")
-    size: Literal["tiny", "20m", "60m", "110m", "1b"] = Field("tiny", description="Shape of the model.")
+    size: Literal["toy", "tiny", "20m", "60m", "110m", "1b"] = Field("tiny", description="Shape of the model.")
     seed: int = Field(0, description="Seed of the random weights.")
 
 

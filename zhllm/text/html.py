@@ -1,7 +1,7 @@
 """HTML to text: what a reader reads, a block per line, a table row per line.
 
-Scripts, styles and the page's frame (navigation, header, footer) are left out; a header inside an
-article holds its title and stays.
+Scripts, styles and the page's frame (navigation, header, footer, sidebar) are left out; a header or an
+aside inside an article belongs to it and stays. Where the page marks its main part, that is the text.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ def html_to_text(html: str) -> tuple[str, str]:
     if root is None:
         return "", ""
     title = " ".join((root.findtext(".//title") or "").split())
-    return _tidy(_pieces(root)), title
+    text = _tidy(_pieces(root))
+    marked = root.findall(".//main")
+    main = _tidy(_pieces(marked[0])) if len(marked) == 1 else ""
+    # A <main> that holds the smaller part is an empty shell of a script, or a mistake.
+    return (main if 2 * len(main) >= len(text) else text), title
 
 
 def _pieces(root: etree._Element) -> list[str]:
@@ -66,7 +70,8 @@ def _pieces(root: etree._Element) -> list[str]:
                 preformatted -= tag == "pre"
                 if tag in BLOCKS and tag != "br":
                     pieces.append("\n")
-            pieces.append(_flow(element.tail, preformatted))
+            if element is not root:
+                pieces.append(_flow(element.tail, preformatted))
     return pieces
 
 
@@ -78,7 +83,7 @@ def _open(element: etree._Element, pieces: list[str]) -> None:
 
 
 def _is_dropped(element: etree._Element) -> bool:
-    if element.tag == "header":
+    if element.tag in ("header", "aside"):
         return next(element.iterancestors("article", "main"), None) is None
     return element.tag in DROPPED
 

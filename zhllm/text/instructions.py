@@ -18,6 +18,9 @@ Node = dict[str, Any]
 _ROLE = {"prompter": "user", "assistant": "assistant"}
 
 
+MAX_TURNS = 200
+
+
 class FieldError(ValueError):
     """A record that cannot be converted: `field` is the path of what is wrong."""
 
@@ -109,6 +112,8 @@ def _node(value: Any, field: str, role: str) -> Node | None:
     at = f"{field}." if field else ""
     if not isinstance(value, dict):
         raise FieldError(field, f"is {type(value).__name__}, not a message")
+    if field.count("replies") > MAX_TURNS:
+        raise FieldError(field[:40], f"lies deeper than {MAX_TURNS} turns")
     if value.get("deleted"):
         return None
     if value.get("role") != role:

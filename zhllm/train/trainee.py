@@ -19,6 +19,7 @@ from torch.nn import functional
 from zhllm.errors import DataError
 from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.lora import NEW_ROWS_FILE
+from zhllm.model.transformers_model import open_model
 from zhllm.train.batch import IGNORED, Batch
 from zhllm.train.loss import chunked_cross_entropy
 
@@ -60,10 +61,8 @@ class Trainee:
     """A transformers causal LM with some of its parameters trainable, and its loss."""
 
     def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
-        from transformers import AutoModelForCausalLM
-
         self.folder = folder
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        self.model: Any = open_model(folder, dtype)
         self.model.to(device)
         self.device = device
         self.heads: list[Tensor] = [self.model.get_output_embeddings().weight]

@@ -1,0 +1,30 @@
+"""Opening a model directory with transformers: locally, quietly, in a known dtype."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from zhllm.errors import DataError
+
+
+def open_model(folder: Path, dtype: Any = "auto") -> Any:
+    """A transformers causal LM in eval mode; `dtype` "auto" keeps the stored one.
+
+    Never touches the network. Raises DataError where transformers cannot read the directory, or
+    finds weights missing (which it would fill with random numbers).
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{folder}: transformers cannot open it: {str(error).splitlines()[0]}") from error
+    if info["missing_keys"] or info["mismatched_keys"]:
+        wrong = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+        raise DataError(f"{folder}: {len(wrong)} weights are missing or misshapen, e.g. {wrong[:3]}.")
+    return model.eval()
