@@ -10,7 +10,7 @@ import difflib
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,7 +40,9 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 def role_of(config: type[Config], field: str) -> Role | None:
     """The `Role` a field was annotated with, or None for an ordinary setting."""
-    return next((m for m in config.model_fields[field].metadata if isinstance(m, Role)), None)
+    info = config.model_fields[field]
+    inner = [m for part in get_args(info.annotation) for m in getattr(part, "__metadata__", ())]
+    return next((m for m in (*info.metadata, *inner) if isinstance(m, Role)), None)
 
 
 def input_paths(config: Config) -> Iterator[tuple[str, Path]]:
@@ -93,7 +95,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         if key in seen:
             raise yaml.MarkedYAMLError(
                 problem=f'the key "{key}" stands twice', problem_mark=key_node.start_mark
@@ -108,7 +110,7 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's mapping; raises ConfigError with file, line and column."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import types
 import typing
@@ -52,13 +53,8 @@ def stage_command(name: str, help_line: str) -> click.Command:
     def callback(out: Path, json: bool, **values: Any) -> None:
         _run(stage, config_from_flags(stage.config, values), out, as_json=json)
 
-    doc = (load_doc(name) or "").strip()
+    doc = inspect.cleandoc(stage.run.__doc__ or "")
     return SpreadCommand(name, callback=callback, params=params, help=f"{help_line}\n\n{doc}")
-
-
-def load_doc(name: str) -> str | None:
-    """The docstring of a stage's `run`: what it reads, writes and proves, with an example."""
-    return load(name).run.__doc__
 
 
 def config_from_flags(config: type[Config], values: dict[str, Any]) -> Config:
@@ -93,6 +89,8 @@ def _click_type(annotation: Any) -> tuple[Any, bool]:
         return _click_type(get_args(annotation)[0])[0], True
     if origin is Literal:
         return click.Choice([str(a) for a in get_args(annotation)]), False
+    if origin is typing.Annotated:
+        return _click_type(get_args(annotation)[0])
     if annotation is Path:
         return click.Path(path_type=Path), False
     return annotation, False

@@ -131,9 +131,9 @@ def _made_by(config: Config, seconds: float) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    inputs = {field: [] for field, _ in input_paths(config)}
+    inputs: dict[str, list[str]] = {}
     for field, path in input_paths(config):
-        inputs[field].append(str(path))
+        inputs.setdefault(field, []).append(str(path))
     return {
         "versions": versions,
         "machine": f"{platform.system()} {platform.machine()}",

@@ -184,7 +184,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> Children:
             super().__init__(*args, **options)  # type: ignore[call-overload]
             started.append(self)
 
-    monkeypatch.setattr("zhllm.infer.llamacpp.subprocess.Popen", Recorded)
+    monkeypatch.setattr("zhllm.infer.llama_http.subprocess.Popen", Recorded)
     return started
 
 
@@ -505,7 +505,7 @@ def test_a_child_that_still_loads_dies_with_its_parent(tmp_path: Path) -> None:
     """A FIFO nobody writes to stands for a slow disk: C++ waits in read() and holds the GIL."""
     model = tmp_path / "slow.gguf"
     os.mkfifo(model)
-    command = [sys.executable, "-m", "zhllm.infer.llamacpp", str(model)]
+    command = [sys.executable, "-m", "zhllm.infer.llama_child", str(model)]
     command += ["--n_ctx=64", "--n_parallel=1", "--threads=1"]
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     child = subprocess.Popen(command, stdin=pipe, stdout=null, stderr=null, cwd=ROOT)
@@ -522,7 +522,7 @@ def test_the_parent_does_not_import_xllamacpp() -> None:
 
 
 def test_a_missing_package_is_named(random_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llamacpp, "available", lambda: False)
+    monkeypatch.setattr("zhllm.infer.llama_http.available", lambda: False)
     with pytest.raises(MissingError, match=r"zhllm\[llama\]"), LlamaServer(random_gguf):
         pass
 

@@ -34,7 +34,8 @@ def mean_row(matrix: Array, dtype: str) -> F32:
     total = np.zeros(matrix.shape[1], np.float64)
     for block in row_blocks(matrix.shape[0], matrix[0].nbytes):
         total += to_f32(matrix[block], dtype).sum(axis=0, dtype=np.float64)
-    return (total / matrix.shape[0]).astype(np.float32)
+    mean: F32 = (total / matrix.shape[0]).astype(np.float32)
+    return mean
 
 
 def grown(base: Checkpoint, name: str, keep_rows: int, new_rows: F32) -> Iterator[Array]:

@@ -72,8 +72,9 @@ def open_source(folder: Path) -> Source:
     arch, label = found[0]
     weights = Checkpoint(folder)
     names_of = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
-    names = {n: names_of.get_name(n, try_suffixes=(".weight", ".bias")) for n in weights.specs}
-    unknown = [n for n, g in names.items() if g is None]
+    found_names = {n: names_of.get_name(n, try_suffixes=(".weight", ".bias")) for n in weights.specs}
+    names = {n: g for n, g in found_names.items() if g is not None}
+    unknown = sorted(set(weights.specs) - set(names))
     if unknown:
         raise DataError(f"{folder}: {len(unknown)} tensors have no place in a {label} GGUF, e.g. {unknown[:3]}.")
     return Source(folder, config, weights, names, label)

@@ -142,7 +142,7 @@ def _bytes_per_row(shape: tuple[int, ...], type: GGMLQuantizationType) -> int:
         advice = f" Use its fallback {FALLBACK[type].name}." if type in FALLBACK else ""
         block = f"{block_size}, the block size of {type.name}"
         raise ValueError(f"row length {shape[1]} is not a multiple of {block}.{advice}")
-    return shape[1] // block_size * block_bytes
+    return int(shape[1] // block_size * block_bytes)
 
 
 def _refuse_unstorable(block: F32, first_row: int) -> None:

@@ -15,20 +15,21 @@ from zhllm.progress import append_jsonl, bar, say
 from zhllm.stage import Metrics
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from zhllm.train.batch import Batch
     from zhllm.train.loop import LoopSettings, Record
     from zhllm.train.trainee import Trainee
 
 METRICS_FILE = "metrics.jsonl"
+Trainable = Literal["all", "embeddings", "embeddings+lora", "lora", "new-rows", "new-rows+lora"]
 
 
 class TrainingConfig(Config):
     """The settings that every training stage has."""
 
     model: InputPath = Field(description="Model directory to train.")
-    trainable: Literal["all", "embeddings", "lora", "new-rows", "new-rows+lora"] = Field(
-        "new-rows+lora", description="What learns; all else stays bit-identical."
-    )
+    trainable: Trainable = Field("new-rows+lora", description="What learns; all else stays bit-identical.")
     epochs: float = Field(1.0, gt=0, description="Passes over the data.")
     steps: int | None = Field(None, gt=0, description="Optimiser steps (instead of --epochs).")
     rows_per_step: int = Field(16, gt=0, description="Rows whose gradients make one step.")
@@ -69,7 +70,7 @@ def open_trainee(config: TrainingConfig) -> Trainee:
     device = torch.device(pick_device(config.device))
     # Frozen weights stand in bf16 on a GPU; what learns is float32 there too (LoRA, new rows) unless
     # the whole model does, which then is loaded in float32.
-    on_gpu = device.type == "cuda" and config.trainable not in ("all", "embeddings") and config.precision != "fp32"
+    on_gpu = device.type == "cuda" and config.trainable != "all" and config.precision != "fp32"
     trainee = Trainee(config.model, torch.bfloat16 if on_gpu else torch.float32, device)
     alpha = config.lora_alpha if config.lora_alpha is not None else 2.0 * config.lora_rank
     lora = LoraSettings(config.lora_rank, alpha, config.lora_dropout, config.lora_targets)
@@ -95,7 +96,7 @@ def computes_bf16(device_type: str) -> bool:
     import torch
 
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
 
@@ -179,12 +180,12 @@ def frozen_digest(trainee: Trainee) -> str:
     return found.hexdigest()
 
 
-def prove_training(trainee: Trainee, start_values: dict[str, object], frozen: str) -> None:
+def prove_training(trainee: Trainee, start_values: dict[str, Tensor], frozen: str) -> None:
     """ProofError when a frozen parameter moved, or one that should learn did not."""
     import torch
 
     if frozen_digest(trainee) != frozen:
         raise ProofError("a frozen parameter changed during training; nothing was written.")
-    still = [n for n, p in trainee.named_trainable().items() if torch.equal(p.detach(), start_values[n])]  # type: ignore[arg-type]
+    still = [n for n, p in trainee.named_trainable().items() if torch.equal(p.detach(), start_values[n])]
     if still:
         raise ProofError(f"{len(still)} trainable parameters did not move, e.g. {still[:3]}.")

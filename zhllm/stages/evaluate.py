@@ -89,7 +89,7 @@ def _questions(config: EvaluateConfig, model: Path, role: str, out: Path) -> dic
         raise DataError('--task questions: --data names no question set (jsonl with "question" and "answer").')
     questions = [question for path in paths for question in read_questions(path)]
     # The model beside it (a base) may have no template; it is asked in the format of the first.
-    fallback = config.prompt_format
+    fallback: str | None = config.prompt_format
     if role == "against" and fallback is None and config.model.is_dir():
         fallback = choose_format(config.model, chat_template(config.model), None).name
     chats = [[{"role": "user", "content": question.question}] for question in questions]

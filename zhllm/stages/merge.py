@@ -78,8 +78,6 @@ def check_lineage(model: Path, adapter: Path) -> None:
 
 def check_fit(config: MergeConfig, base: Checkpoint, adapters: list[Adapter]) -> int | None:
     """DataError when an adapter tensor has no place in the base; returns where new rows begin."""
-    from zhllm.vocab.tokenizer import read_json
-
     first_new: int | None = None
     for path, adapter in zip(config.adapter, adapters, strict=True):
         for name, update in adapter.updates.items():
@@ -90,14 +88,13 @@ def check_fit(config: MergeConfig, base: Checkpoint, adapters: list[Adapter]) ->
                     f"the base {config.model} has {shape}. Is this the model it was trained on?"
                 )
         for name, rows in adapter.new_rows.items():
-            if not (path / "extension.json").is_file() or name not in base.specs:
-                raise DataError(f"{path}: holds new rows of {name} that {config.model} has no place for.")
-            first_new = read_json(path / "extension.json")["base_vocab_size"]
-            if base.specs[name].shape[0] != first_new + len(rows):
+            total = base.specs[name].shape[0] if name in base.specs else 0
+            if len(rows) > total or rows.shape[1:] != base.specs[name].shape[1:]:
                 raise DataError(
-                    f"{path}: {len(rows)} new rows after row {first_new}, but {config.model} has "
-                    f"{base.specs[name].shape[0]} rows of {name}."
+                    f"{path}: holds new rows of {name}, {rows.shape[0]} x {rows.shape[1]}, that do not fit "
+                    f"{config.model} ({total} rows)."
                 )
+            first_new = total - len(rows)
     return first_new
 
 

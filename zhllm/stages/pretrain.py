@@ -55,7 +55,7 @@ def run(config: PretrainConfig, out: Path) -> Metrics:
         config, out, trainee, steps, batches_at, lambda: measure(trainee, held_out, size)
     )
     copy_tokenizer(config.model, out)
-    if config.trainable in ("all", "embeddings"):
+    if config.trainable == "all":
         (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
     return {f"{name}_before": value for name, value in before.items()} | metrics
 

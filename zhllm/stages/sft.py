@@ -12,7 +12,7 @@ from zhllm.config import InputPaths
 from zhllm.errors import DataError, ProofError
 from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
-from zhllm.stages._training import TrainingConfig, open_trainee, train_and_save
+from zhllm.stages._training import Trainable, TrainingConfig, open_trainee, train_and_save
 
 if TYPE_CHECKING:
     from zhllm.text.prompt_format import PromptFormat
@@ -27,9 +27,7 @@ class SftConfig(TrainingConfig):
     """Flags of `zhllm sft`."""
 
     chats: InputPaths = Field(description="convert folders, or chats-*.jsonl files.")
-    trainable: Literal["all", "embeddings", "lora", "new-rows", "new-rows+lora"] = Field(
-        "lora", description="What learns; all else stays bit-identical."
-    )
+    trainable: Trainable = Field("lora", description="What learns; all else stays bit-identical.")
     prompt_format: Literal["llama2", "llama3", "chatml", "plain"] = Field(
         "llama2", description="How turns are written; goes with the model from here on."
     )
@@ -70,7 +68,7 @@ def run(config: SftConfig, out: Path) -> Metrics:
     metrics = train_and_save(config, out, trainee, steps, batches_at, lambda: _measure(trainee, held_out))
     copy_tokenizer(config.model, out)
     set_chat_template(out, chat_format.jinja())
-    if config.trainable in ("all", "embeddings"):
+    if config.trainable == "all":
         (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
     return {
         "chats": len(train_chats),

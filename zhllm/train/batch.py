@@ -38,7 +38,7 @@ class Batch:
 
     def split(self, rows: int) -> list[Batch]:
         """The batch cut into batches of at most `rows` rows."""
-        parts = (tensor.split(rows) for tensor in (self.input_ids, self.labels, self.position_ids))
+        parts = (torch.split(tensor, rows) for tensor in (self.input_ids, self.labels, self.position_ids))
         return [Batch(*part) for part in zip(*parts, strict=True)]
 
     def to(self, device: torch.device) -> Batch:

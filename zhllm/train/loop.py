@@ -94,7 +94,7 @@ def train(
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        record: Record = {"step": step + 1, "loss": loss, "tokens": tokens, "grad_norm": norm, "lr_share": share}
+        record = {"step": step + 1, "loss": loss, "tokens": tokens, "grad_norm": norm, "lr_share": share}
         last = step + 1 == settings.steps
         if validate is not None and (last or _due(step + 1, settings.validate_every)):
             record |= validate()

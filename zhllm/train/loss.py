@@ -24,7 +24,9 @@ def chunked_cross_entropy(hidden: Tensor, heads: Sequence[Tensor], labels: Tenso
     float32; the products run in the autocast dtype where autocast is on. Gradients reach `hidden`
     and those heads that require them. Never holds more than one chunk of logits.
     """
-    total: Tensor = _ChunkedCrossEntropy.apply(hidden, labels, *heads)
+    if not torch.is_grad_enabled():  # else the forward pass would make gradients that nobody asks for
+        hidden, *heads = (tensor.detach() for tensor in (hidden, *heads))
+    total: Tensor = _ChunkedCrossEntropy.apply(hidden, labels, *heads)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -39,7 +41,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             weights = [head.to(dtype) for head in heads]
             sizes = [w.shape[0] for w in weights]
             grad_hidden = torch.zeros_like(hidden) if need_hidden else None
-            grads = [torch.zeros_like(h, dtype=torch.float32) if n else None for h, n in zip(heads, need_heads, strict=True)]
+            grads = [
+                torch.zeros_like(head, dtype=torch.float32) if needed else None
+                for head, needed in zip(heads, need_heads, strict=True)
+            ]
             total = hidden.new_zeros((), dtype=torch.float32)
             step = max(16, CHUNK_ELEMENTS // sum(sizes))
             for start in range(0, hidden.shape[0], step):
@@ -49,7 +54,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 total += _loss_and_gradient(logits, labels[part])
                 if grad_hidden is None and not any(need_heads):
                     continue
-                pieces = logits.to(dtype).split(sizes, dim=1)
+                pieces = logits.to(dtype).split(sizes, dim=1)  # type: ignore[no-untyped-call]
                 if grad_hidden is not None:
                     grad_hidden[part] = sum(p @ w for p, w in zip(pieces, weights, strict=True))
                 for grad, piece in zip(grads, pieces, strict=True):

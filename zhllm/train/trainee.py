@@ -23,7 +23,6 @@ from zhllm.model.transformers_model import open_model
 from zhllm.train.batch import IGNORED, Batch
 from zhllm.train.loss import chunked_cross_entropy
 
-TRAINABLE = ("all", "embeddings", "lora", "new-rows", "new-rows+lora")
 
 
 
@@ -71,29 +70,35 @@ class Trainee:
         self._whole_model = False
 
     def make_trainable(self, what: str, lora: LoraSettings, seed: int) -> None:
-        """Choose what learns: one of TRAINABLE. Everything else is frozen.
+        """Choose what learns; everything else is frozen.
 
+        "all" every parameter; "new-rows" the rows that resize added to the embedding and head
+        matrices, "embeddings" all their rows; "lora" low-rank updates; the last two joined by "+".
         Raises DataError when new rows are asked for and the model has none.
         """
         torch.manual_seed(seed)  # LoRA's A matrices are drawn here
-        self.model.requires_grad_(what == "all")
-        self._whole_model = what in ("all", "embeddings")
-        if what == "embeddings":
-            self.model.get_input_embeddings().weight.requires_grad_(True)
-            self.model.get_output_embeddings().weight.requires_grad_(True)
-        if what.startswith("new-rows"):
-            self._split_rows()
-        if what.endswith("lora"):
+        self._whole_model = what == "all"
+        self.model.requires_grad_(self._whole_model)
+        parts = what.split("+")
+        if "new-rows" in parts:
+            self._split_rows(self._first_new_row())
+        if "embeddings" in parts:
+            self._split_rows(0)
+        if "lora" in parts:
             self._add_lora(lora)
 
-    def _split_rows(self) -> None:
+    def _first_new_row(self) -> int:
         path = self.folder / "extension.json"
         if not path.is_file():
             raise DataError(
                 f"{self.folder}: has no extension.json, so it has no new rows to train. Give the model that "
                 "resize wrote, or --trainable lora."
             )
-        first_new = json.loads(path.read_text(encoding="utf-8"))["base_vocab_size"]
+        first: int = json.loads(path.read_text(encoding="utf-8"))["base_vocab_size"]
+        return first
+
+    def _split_rows(self, first_new: int) -> None:
+        """Make the rows from `first_new` on a parameter of their own, in embedding and head."""
         old_head = self.model.get_output_embeddings().weight
         tied = old_head is self.model.get_input_embeddings().weight
         embed = SplitEmbedding(self.model.get_input_embeddings().weight, first_new)
@@ -103,12 +108,10 @@ class Trainee:
         if not tied:
             self._new_rows[HEAD] = head.new
         self.heads = [head.base, head.new]
-        self._head_module = head
 
     def _add_lora(self, lora: LoraSettings) -> None:
         from peft import LoraConfig, get_peft_model
 
-        new_rows = [p for p in self._new_rows.values()]
         config = LoraConfig(
             r=lora.rank,
             lora_alpha=lora.alpha,
@@ -117,7 +120,7 @@ class Trainee:
             task_type="CAUSAL_LM",
         )
         self._peft = get_peft_model(self.model, config)
-        for parameter in new_rows:  # peft froze all that is not LoRA
+        for parameter in self._new_rows.values():  # peft froze all that is not LoRA
             parameter.requires_grad_(True)
 
     def named_trainable(self) -> dict[str, nn.Parameter]:

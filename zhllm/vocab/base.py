@@ -13,16 +13,24 @@ from sentencepiece import sentencepiece_model_pb2 as pb
 from zhllm.errors import DataError
 from zhllm.vocab.extend import FORBIDDEN_SIZES
 
+ASCII = "".join(c for c in string.printable if c.isprintable() and c != " ")
+# Llama-2's vocabulary holds these as pieces too; without them each costs three byte tokens.
+CJK_PUNCTUATION = "，。！？：；、（）“”《》「」『』【】—…·～"
+
 
 def train_base(texts: Iterable[str], size: int) -> Any:
     """A ModelProto of at most `size` pieces: <unk> <s> </s>, 256 bytes, then BPE pieces.
 
     The settings are Llama-2's (identity normaliser, dummy prefix, split digits, whitespace pieces).
-    Every printable ASCII character is a piece of its own whatever the text. Raises DataError when
+    Every printable ASCII character and the common CJK
+    punctuation is a piece of its own whatever the text. Raises DataError when
     the text cannot fill even the required pieces.
     """
     if size in FORBIDDEN_SIZES:
-        raise DataError(f"size {size} is one that llama.cpp's converter treats as another model; use {size - 1}.")
+        raise DataError(
+            f"size {size} is one that llama.cpp's converter treats as another model; "
+            f"use {size - 1}."
+        )
     writer = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -33,7 +41,7 @@ def train_base(texts: Iterable[str], size: int) -> Any:
             hard_vocab_limit=False,
             byte_fallback=True,
             character_coverage=0.99995,
-            required_chars="".join(c for c in string.printable if c.isprintable() and c != " "),
+            required_chars=ASCII + CJK_PUNCTUATION,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             allow_whitespace_only_pieces=True,

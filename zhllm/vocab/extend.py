@@ -74,7 +74,7 @@ def _by_reason(left_out: dict[str, list[str]]) -> str:
 
 def lowest_ordinary_score(base: Any) -> float:
     """The lowest score among the base's ordinary pieces (Llama-2: -31740)."""
-    return min(p.score for p in base.pieces if p.type == NORMAL and p.score > ORDINARY_SCORE)
+    return float(min(p.score for p in base.pieces if p.type == NORMAL and p.score > ORDINARY_SCORE))
 
 
 def _append(base: Any, pieces: Sequence[str], pad_piece: str | None) -> Any:

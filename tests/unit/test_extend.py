@@ -1,0 +1,209 @@
+"""Extending a SentencePiece base: what is added, what is left out and why, and the files written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import Toy
+
+from zhllm.errors import DataError, ProofError
+from zhllm.vocab.base import train_base
+from zhllm.vocab.extend import border_conflicts, extend, lowest_ordinary_score, unreachable
+from zhllm.vocab.hf_files import TOKENIZER_FILES, all_splits, special_ids, tokenizer_json, write_tokenizer
+from zhllm.vocab.proof import prove_tokenizer
+from zhllm.vocab.sentencepiece_model import CONTROL, NORMAL, copy_of, load, processor
+from zhllm.vocab.tokenizer import Tokenizer
+
+GOOD = ["人", "工", "智", "能", "人工", "智能", "人工智能", "𠮷", "々", "〇"]
+
+
+@pytest.fixture(scope="module")
+def base(toy: Toy) -> Any:
+    return load(toy.tokenizer)
+
+
+def han(count: int) -> list[str]:
+    """`count` different Han characters, the last ones beyond the BMP."""
+    return [chr(c) for c in (*range(0x4E00, 0xA000), *range(0x3400, 0x4DC0), *range(0x20000, 0x2A6E0))][:count]
+
+
+def test_pieces_are_appended_in_their_order_below_every_score(base: Any) -> None:
+    model = extend(base, GOOD).model
+    size = len(base.pieces)
+    assert list(model.pieces[:size]) == list(base.pieces)
+    added = model.pieces[size:-1]
+    assert [p.piece for p in added] == GOOD
+    assert [p.score for p in added] == [lowest_ordinary_score(base) - 1 - k for k in range(len(GOOD))]
+    assert {p.type for p in added} == {NORMAL}
+
+
+def test_the_pad_piece_is_a_control_piece_behind_all_others(base: Any) -> None:
+    model = extend(base, GOOD).model
+    last = len(model.pieces) - 1
+    assert (model.pieces[last].piece, model.pieces[last].type) == ("<pad>", CONTROL)
+    assert special_ids(model) == {"bos": 1, "eos": 2, "unk": 0, "pad": last}
+    assert model.trainer_spec.vocab_size == last + 1
+    assert base.trainer_spec.pad_id == -1, "the base itself was changed"
+    without = extend(base, GOOD, pad_piece=None).model
+    assert len(without.pieces) == last and "pad" not in special_ids(without)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason", "left_out"),
+    [
+        (["the"], "in the base", ["the"]),
+        (["人", "人", "工", "人"], "twice", ["人", "人"]),
+        (["人a", "x", "▁人", "1", "，", "人。", "の", "人 工", ""], "not Han", None),
+        (["甲", "乙", "甲乙", "乙甲", "甲乙甲"], "border conflict", ["甲乙甲"]),
+        (["甲", "乙", "丙", "甲乙丙"], "unreachable", ["甲乙丙"]),
+        (["甲", "乙", "丙", "丁", "甲乙", "甲乙丙丁"], "unreachable", ["甲乙丙丁"]),
+    ],
+)
+def test_what_would_break_an_engine_is_left_out_by_reason(
+    base: Any, pieces: list[str], reason: str, left_out: list[str] | None
+) -> None:
+    known = next(p.piece for p in base.pieces[259:] if p.piece.isalpha() and len(p.piece) > 1)
+    pieces = [known if p == "the" else p for p in pieces]
+    found = extend(base, [*pieces, "龘"])
+    wanted = pieces if left_out is None else [known if p == "the" else p for p in left_out]
+    assert found.left_out == {reason: wanted}
+    assert found.added == [*dict.fromkeys(p for p in pieces if p not in wanted or reason == "twice"), "龘"]
+
+
+def test_a_piece_that_needs_one_left_out_goes_too(base: Any) -> None:
+    """Without `甲乙甲`, `甲乙甲丙` has no split into two pieces any more."""
+    found = extend(base, ["甲", "乙", "丙", "甲乙", "乙甲", "甲乙甲", "甲乙甲丙"])
+    assert found.left_out == {"border conflict": ["甲乙甲"], "unreachable": ["甲乙甲丙"]}
+
+
+@pytest.mark.parametrize("pieces", [[], ["the cat", "12", "▁"]])
+def test_with_nothing_to_add_it_refuses(base: Any, pieces: list[str]) -> None:
+    with pytest.raises(DataError, match=rf"none of the {len(pieces)} pieces can be added: "):
+        extend(base, pieces)
+
+
+@pytest.mark.parametrize("size", [32016, 49152])
+def test_sizes_that_converters_mistake_are_refused(base: Any, size: int) -> None:
+    missing = size - len(base.pieces) - 1
+    with pytest.raises(DataError, match=f"{size} pieces, a size that llama.cpp's converter .*--max-pieces"):
+        extend(base, han(missing))
+    with pytest.raises(DataError, match=f"size {size}.*use {size - 1}"):
+        train_base(["a text"], size)
+
+
+def test_space_runs_do_not_set_the_score(base: Any) -> None:
+    """Llama-2 keeps its space runs at -1e9, where float32 cannot tell neighbours apart."""
+    low = copy_of(base)
+    low.pieces.add(piece="▁▁▁▁", score=-1e9, type=NORMAL)
+    assert lowest_ordinary_score(low) == lowest_ordinary_score(base)
+    scores = [p.score for p in extend(low, GOOD).model.pieces[len(low.pieces) : -1]]
+    assert len(set(scores)) == len(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("piece", "others", "conflicts"),
+    [
+        ("甲乙甲", "甲 甲乙 乙甲", True),
+        ("甲乙甲", "甲 甲乙", False),
+        ("甲乙丙", "甲 甲乙 乙丙", False),
+        ("甲乙丙甲", "甲 甲乙丙 乙丙甲", True),
+        ("甲乙丙甲乙", "甲乙 甲乙丙 丙甲乙", True),
+        ("甲乙甲乙", "甲 甲乙 乙 甲乙甲 乙甲乙", False),
+    ],
+)
+def test_border_conflicts(piece: str, others: str, conflicts: bool) -> None:
+    assert border_conflicts([piece], {piece, *others.split()}) == [piece] * conflicts
+
+
+def test_unreachable_pieces_are_found_by_the_model_itself(base: Any) -> None:
+    added = ["甲", "乙", "丙", "甲乙", "甲乙丙", "丙乙甲"]
+    model = copy_of(base)
+    for number, piece in enumerate(added):
+        model.pieces.add(piece=piece, score=-40000.0 - number, type=NORMAL)
+    assert unreachable(model, len(base.pieces), added) == ["丙乙甲"]
+
+
+def test_merges_are_all_splits_best_first(base: Any) -> None:
+    model = extend(base, ["甲", "乙", "丙", "甲乙", "乙丙", "甲乙丙"]).model
+    ours = [pair for pair in all_splits(model) if pair[0][0] in "甲乙丙"]
+    assert ours == [("甲", "乙"), ("乙", "丙"), ("甲", "乙丙"), ("甲乙", "丙")]
+    scores = {p.piece: p.score for p in model.pieces}
+    order = [scores[left + right] for left, right in all_splits(model)]
+    assert order == sorted(order, reverse=True)
+
+
+def test_both_generations_of_files_are_written(toy: Toy) -> None:
+    present = {p.name for p in toy.extended.iterdir()}
+    assert set(TOKENIZER_FILES) - {"chat_template.jinja"} <= present
+    size = json.loads((toy.extended / "extension.json").read_text())["vocab_size"]
+    config = json.loads((toy.extended / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert {i: t["content"] for i, t in config["added_tokens_decoder"].items()} == {
+        "0": "<unk>", "1": "<s>", "2": "</s>", str(size - 1): "<pad>",
+    }  # fmt: skip
+    specials = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    assert json.loads((toy.extended / "special_tokens_map.json").read_text()) == specials
+    generation = json.loads((toy.extended / "generation_config.json").read_text())
+    assert generation == {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": size - 1}
+
+
+def test_a_chat_template_stands_inline_and_as_a_file(base: Any, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, base, chat_template="{{ '中' }}")
+    assert (tmp_path / "chat_template.jinja").read_text(encoding="utf-8") == "{{ '中' }}"
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["chat_template"] == "{{ '中' }}"
+    assert not (tmp_path / "extension.json").exists()
+
+
+def swapped_scores(model: Any) -> Any:
+    model.pieces[-2].score, model.pieces[-3].score = 0.0, 0.5
+    return model
+
+
+def lost_split(content: dict[str, Any]) -> dict[str, Any]:
+    content["model"]["merges"] = content["model"]["merges"][:-20]
+    return content
+
+
+@pytest.mark.parametrize("fault", ["merges", "score", "moved", "dead base piece"])
+def test_the_proof_refuses_a_broken_tokenizer(base: Any, tmp_path: Path, fault: str) -> None:
+    model = extend(base, GOOD).model
+    size = len(base.pieces)
+    write_tokenizer(tmp_path, model, size)
+    prove_tokenizer(tmp_path, model, size, ["人工智能"])
+    if fault == "merges":
+        content = tokenizer_json(model)
+        content["model"]["merges"].remove(["人工", "智能"])
+        (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+        promise = "SentencePiece = Hugging Face"
+    elif fault == "score":
+        model.pieces[size + 5].score = 1.0
+        model.pieces[size + 6].score = 1.0
+        model.pieces[size].score = 1.0
+        promise = "SentencePiece = Hugging Face"
+    elif fault == "moved":
+        size += 1
+        promise = "base ids"
+    else:
+        model.pieces.add(piece="e▁", score=2.0, type=NORMAL)
+        write_tokenizer(tmp_path, model, size)
+        promise = "base language"
+    with pytest.raises(ProofError, match=promise):
+        prove_tokenizer(tmp_path, model, size, ["人工智能", "the end of the line"])
+
+
+def ids(encode: Any, texts: Sequence[str]) -> list[list[int]]:
+    return [list(row) for row in encode(list(texts))]
+
+
+def test_plain_text_never_becomes_a_special_token(toy: Toy) -> None:
+    """`</s>` in a document is text; in a rendered prompt it is the token."""
+    tokenizer = Tokenizer(toy.extended)
+    text = "一</s>二<pad>"
+    assert tokenizer.encode_plain([text]) == ids(processor(load(toy.extended)).encode, [text])
+    assert not {1, 2, tokenizer.pad_id} & set(tokenizer.encode_plain([text])[0])
+    assert {2, tokenizer.pad_id} <= set(tokenizer.encode_prompt(text))
+    assert tokenizer.decode(tokenizer.encode_plain([text])[0]) == text
