@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zhllm.stage import execute, load
 
@@ -89,3 +90,74 @@ def build_toy(root: Path) -> Toy:
     written.mkdir()
     write_jsonl(written / "chats-00000.jsonl", chats(60))
     return Toy(root, clean_zh, clean_en, tokenizer, base, pieces, extended, resized, packed, written)
+
+
+def random_model(out: Path, tokenizer: Path, rows: int | None = None, dtype: str = "float32", **settings: Any) -> Path:
+    """A model directory as transformers itself saves it; weights large enough that a wrong one shows in the logits."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from zhllm.model.directory import copy_tokenizer
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"num_key_value_heads": 2, "max_position_embeddings": 256}
+    ids = Tokenizer(tokenizer)
+    specials: dict[str, Any] = {f"{role}_token_id": ids.special_id(role) for role in ("bos", "eos", "pad")}
+    kind = settings.pop("model_type", "llama")
+    config = AutoConfig.for_model(kind, vocab_size=rows or ids.vocab_size, **{**shape, **specials, **settings})
+    model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            fresh = torch.randn(value.shape, generator=generator)
+            around = 1.0 if "norm" in name else 0.0
+            value.copy_(around + 0.2 * fresh if value.ndim == 1 else 1.5 * fresh * value.shape[1] ** -0.5)
+    model.save_pretrained(out)
+    copy_tokenizer(tokenizer, out)
+    return out
+
+
+CONTENTS = (
+    ["你好", "保修期多长？", "繁體中文：臺灣。", "𠮷野家", "　　第一段。", "“引号”『书名』", "👩‍👩‍👧‍👦", "👍🏽", "שלום"]
+    + ['"', "'", "\\", "{{ x }}", "{% if %}", "{# c #}", "{", "}}", "%}", "$last", "`", '"""', "\\n", "[INST]", "%s"]
+    + ["The quick brown fox.", "def f(x):\n    return x", "\n\n", "\t", " ", "\r\n", "1,234.5", "A&B <b>", "\u200b"]
+)
+
+
+def conversation(rng: random.Random) -> list[dict[str, str]]:
+    """A chat of up to three exchanges whose contents are awkward for a template; the last may have no answer."""
+    roles = ["system"] * (rng.random() < 0.5)
+    for _ in range(rng.randint(1, 3)):
+        roles += ["user"] * rng.choice([1, 1, 1, 2]) + ["assistant"]
+    if rng.random() < 0.5:
+        roles.pop()
+    return [{"role": r, "content": "".join(rng.choices(CONTENTS, k=rng.randint(1, 5)))} for r in roles]
+
+
+# Llama-3's own pre-tokenizer pattern (meta-llama/llama-models, tokenizer.py).
+LLAMA3_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_SPECIALS = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+CHATML_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+
+def byte_level_tokenizer(out: Path, specials: tuple[str, ...] = LLAMA3_SPECIALS) -> Path:
+    """A small byte-level BPE tokenizer directory, as Llama-3 (or, with ChatML's specials, Qwen) has."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    rng = random.Random(4)
+    fast = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    fast.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    fast.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, initial_alphabet=alphabet, special_tokens=list(specials), show_progress=False
+    )
+    fast.train_from_iterator([chinese(rng, 30), *(english(rng, 30) for _ in range(20))], trainer)
+    out.mkdir(parents=True, exist_ok=True)
+    fast.save(str(out / "tokenizer.json"))
+    names = {"bos_token": specials[0], "eos_token": specials[-1]}
+    (out / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names}))
+    return out

@@ -7,6 +7,7 @@ files are still there; it is written last, in `<out>.partial`, which then takes 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -52,7 +53,13 @@ def changed_files(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """SHA-256 of a file's bytes, in hex; a file that has not changed is read once a process."""
+    stat = path.stat()
+    return _digest_as_of(path.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest_as_of(path: Path, *_version: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -62,6 +62,13 @@ def check_inputs(config: Config) -> None:
             raise ConfigError(f"--{field.replace('_', '-')} {path}: there is no such file or folder.")
 
 
+def check_apart(config: Config, out: Path) -> None:
+    """Raise ConfigError when the output would lie inside an input, which it would then change."""
+    for field, path in input_paths(config):
+        if out.resolve().is_relative_to(path.resolve()):
+            raise ConfigError(f"-o {out}: lies inside --{field.replace('_', '-')} {path}. Choose a folder outside it.")
+
+
 def key_of(stage: Stage, config: Config) -> dict[str, Any]:
     """The manifest key: stage, version, settings, and the digest of every input."""
     inputs: dict[str, list[str]] = {}
@@ -89,6 +96,7 @@ def execute(stage: Stage, config: Config, out: Path) -> Result:
     While it runs the output stands in `<out>.partial`; a failed stage leaves only that.
     """
     check_inputs(config)
+    check_apart(config, out)
     manifest.check_replaceable(out, stage.name)
     key = key_of(stage, config)
     found = up_to_date(out, key)

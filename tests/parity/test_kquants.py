@@ -217,9 +217,7 @@ def test_a_row_length_that_the_block_does_not_divide_is_refused(type: T, fallbac
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 65536.0, -65536.0])
-def test_a_value_no_block_can_hold_is_refused_by_its_place(
-    value: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_value_no_block_can_hold_is_refused_by_its_place(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kquants, "_BLOCK_VALUES", 512)
     rows = gaussian(5, 256)
     rows[3, 17] = value

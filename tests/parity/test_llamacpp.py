@@ -135,9 +135,7 @@ def write_gguf(path: Path, pieces: sentencepiece.SentencePieceProcessor, tensors
 
 
 @pytest.fixture(scope="module")
-def random_gguf(
-    tmp_path_factory: pytest.TempPathFactory, pieces: sentencepiece.SentencePieceProcessor
-) -> Path:
+def random_gguf(tmp_path_factory: pytest.TempPathFactory, pieces: sentencepiece.SentencePieceProcessor) -> Path:
     path = tmp_path_factory.mktemp("random") / "random.gguf"
     return write_gguf(path, pieces, random_tensors(pieces.vocab_size()))
 
@@ -222,9 +220,7 @@ def test_tokenize_equals_sentencepiece(
         assert ids == pieces.encode(line), line
 
 
-def test_tokenize_in_batches_equals_one_by_one(
-    random_server: LlamaServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tokenize_in_batches_equals_one_by_one(random_server: LlamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     together = random_server.tokenize(LINES)
     monkeypatch.setattr(llamacpp, "TOKENIZE_BATCH_CHARS", 20)
     assert random_server.tokenize(LINES) == together
@@ -235,9 +231,7 @@ def test_tokenize_in_batches_equals_one_by_one(
 def test_tokenize_adds_bos_and_parses_control_tokens_on_request(random_server: LlamaServer) -> None:
     plain = random_server.tokenize(LINES)
     assert random_server.tokenize(LINES, add_special=True) == [[BOS, *ids] for ids in plain]
-    (literal,), (parsed,) = (
-        random_server.tokenize(["好</s>"], parse_special=parse) for parse in (False, True)
-    )
+    (literal,), (parsed,) = (random_server.tokenize(["好</s>"], parse_special=parse) for parse in (False, True))
     assert EOS not in literal
     assert parsed[-1] == EOS
 
@@ -431,9 +425,7 @@ def test_a_stranger_without_the_key_gets_nothing(random_server: LlamaServer) -> 
     connection.close()
 
 
-def test_a_broken_file_says_why_and_leaves_no_child(
-    tmp_path: Path, random_gguf: Path, children: Children
-) -> None:
+def test_a_broken_file_says_why_and_leaves_no_child(tmp_path: Path, random_gguf: Path, children: Children) -> None:
     broken = tmp_path / "截断.gguf"
     broken.write_bytes(random_gguf.read_bytes()[:-5000])
     with pytest.raises(DataError, match=r"截断.gguf: llama.cpp could not load(.|\n)*file bounds"):
@@ -446,9 +438,7 @@ def test_a_broken_file_says_why_and_leaves_no_child(
         pass
 
 
-def test_a_vocabulary_alone_does_not_load(
-    tmp_path: Path, pieces: sentencepiece.SentencePieceProcessor
-) -> None:
+def test_a_vocabulary_alone_does_not_load(tmp_path: Path, pieces: sentencepiece.SentencePieceProcessor) -> None:
     """llama.cpp's server has no vocabulary-only mode."""
     path = write_gguf(tmp_path / "vocab.gguf", pieces, {})
     with pytest.raises(DataError, match="could not load it"), LlamaServer(path):
@@ -488,9 +478,7 @@ def test_a_killed_parent_leaves_no_orphan(random_gguf: Path) -> None:
         "with LlamaServer(sys.argv[1], n_ctx=64, threads=1) as server:\n"
         "    sys.stdout.write(f'{server._child.pid}\\n'); sys.stdout.flush(); time.sleep(60)\n"
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code, str(random_gguf)], stdout=subprocess.PIPE, cwd=ROOT
-    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(random_gguf)], stdout=subprocess.PIPE, cwd=ROOT)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     assert is_running(child)

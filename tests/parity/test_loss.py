@@ -112,9 +112,7 @@ class Sizes(TorchDispatchMode):
         super().__init__()
         self.largest, self.products = 0, []
 
-    def __torch_dispatch__(
-        self, func: object, types: object, args: tuple = (), kwargs: object = None
-    ) -> object:
+    def __torch_dispatch__(self, func: object, types: object, args: tuple = (), kwargs: object = None) -> object:
         out = func(*args, **(kwargs or {}))  # type: ignore[operator]
         if isinstance(out, Tensor):
             self.largest = max(self.largest, out.numel())

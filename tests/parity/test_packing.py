@@ -83,16 +83,12 @@ def gradients(trainee: Trainee, loss: Tensor) -> dict[str, Tensor]:
 def assert_same_loss_and_gradients(trainee: Trainee, batch: Batch, fragments: Sequence[Fragment]) -> None:
     """To 1e-5 of the largest value: float32 sums in another order differ by some 1e-6."""
     wanted, (found, count) = alone(trainee, fragments), trainee.loss_sum(batch)
-    assert (
-        count == batch.learnt_tokens == sum(label != IGNORED for _, labels in fragments for label in labels)
-    )
+    assert count == batch.learnt_tokens == sum(label != IGNORED for _, labels in fragments for label in labels)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
     expected = gradients(trainee, wanted)
     for name, grad in gradients(trainee, found).items():
         limit = 1e-5 * float(expected[name].abs().max())
-        torch.testing.assert_close(
-            grad, expected[name], rtol=0, atol=limit, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(grad, expected[name], rtol=0, atol=limit, msg=lambda m, n=name: f"{n}: {m}")
 
 
 # 2 stands for BOS and end token with nothing between; 40 and 90 are longer than a row.
@@ -109,9 +105,7 @@ def test_rows_of_documents_equal_documents_read_alone(trainee: Trainee, tmp_path
 
 def test_rows_of_chats_equal_chats_read_alone(trainee: Trainee) -> None:
     rng = np.random.default_rng(5)
-    chats = [
-        TokenChat(ids, [False, *(rng.random(len(ids) - 1) < 0.5)]) for ids in random_documents(LENGTHS[:5])
-    ]
+    chats = [TokenChat(ids, [False, *(rng.random(len(ids) - 1) < 0.5)]) for ids in random_documents(LENGTHS[:5])]
     fragments = [
         (
             chat.ids[:-1],
@@ -182,17 +176,13 @@ def test_a_cut_token_file_is_refused(tmp_path: Path) -> None:
     token_set(tmp_path, random_documents([20]), 8)
     path = tmp_path / "train.tokens.bin"
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(
-        DataError, match=r"train\.tokens\.bin: holds 19 tokens, pack\.json says 20\. Pack again"
-    ):
+    with pytest.raises(DataError, match=r"train\.tokens\.bin: holds 19 tokens, pack\.json says 20\. Pack again"):
         info = PackInfo("", VOCAB, 8, "uint16", PAD, {"train": SetInfo(1, 20, 0, 0)})
         TokenSet(tmp_path, "train", info)
 
 
 @given(st.integers(1, 50), st.integers(1, 9), st.integers(0, 3))
-def test_the_order_of_rows_is_a_permutation_an_epoch_and_a_pure_function(
-    total: int, size: int, seed: int
-) -> None:
+def test_the_order_of_rows_is_a_permutation_an_epoch_and_a_pure_function(total: int, size: int, seed: int) -> None:
     steps = -(-3 * total // size)
     order = [row for step in range(steps) for row in rows_at(step, size, total, seed)]
     for epoch in range(3):

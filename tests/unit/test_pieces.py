@@ -11,7 +11,25 @@ from zhllm.errors import DataError
 from zhllm.text.han import count_runs, is_han
 from zhllm.vocab.pieces import Piece, last_split, learn_pieces
 
-WORDS = "人工智能 人工 智能 知识产权 产权 合同法 合同 法院 人民法院 人民 𠮷野 々 〇 土壤 土地 谢谢谢 谢谢".split()
+WORDS = [
+    "人工智能",
+    "人工",
+    "智能",
+    "知识产权",
+    "产权",
+    "合同法",
+    "合同",
+    "法院",
+    "人民法院",
+    "人民",
+    "𠮷野",
+    "々",
+    "〇",
+    "土壤",
+    "土地",
+    "谢谢谢",
+    "谢谢",
+]
 
 
 def runs_of(seed: int, count: int = 400) -> Counter[str]:

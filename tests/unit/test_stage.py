@@ -106,3 +106,8 @@ def test_the_manifest_says_what_was_written_and_from_what(tmp_path: Path, source
     }
     assert content["files"] == {"copy.txt": manifest.digest_file(out / "copy.txt")}
     assert content["metrics"] == {"times": 2}
+
+
+def test_an_output_inside_its_input_is_refused(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lies inside --source"):
+        execute(COPY, CopyConfig(source=tmp_path), tmp_path / "out")

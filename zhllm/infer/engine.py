@@ -18,6 +18,10 @@ from zhllm.text.prompt_format import FORMATS, Message, PromptFormat, format_of
 from zhllm.vocab.tokenizer import Tokenizer
 
 
+# llama.cpp takes the memory of the whole context at the start: 4 GB for a Llama-2-7B at 8192.
+MAX_CONTEXT = 8192
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is drawn; temperature 0 takes the likeliest."""
@@ -60,16 +64,17 @@ class Engine(ABC):
         """Free what the engine holds."""
 
 
-def open_engine(model: Path, fallback_format: str | None = None) -> Engine:
+def open_engine(model: Path, fallback_format: str | None = None, parallel: int = 1) -> Engine:
     """The engine for a model directory or a .gguf file.
 
-    `fallback_format` names the prompt format of a model that carries no chat template. Raises
+    `fallback_format` names the prompt format of a model that carries no chat template; `parallel`
+    chats are answered at once by llama.cpp, with memory for as many contexts. Raises
     DataError when there is neither, or the template is not one of zhllm's formats.
     """
     if model.is_dir():
         return TransformersEngine(model, fallback_format)
     if model.suffix == ".gguf":
-        return LlamaEngine(model, fallback_format)
+        return LlamaEngine(model, fallback_format, parallel)
     raise DataError(f"{model}: is neither a model directory nor a .gguf file.")
 
 
@@ -220,7 +225,7 @@ def decode_stream(tokenizer: Tokenizer, tokens: Iterator[int]) -> Iterator[str]:
 class LlamaEngine(Engine):
     """A GGUF file in llama.cpp, in a child process."""
 
-    def __init__(self, model: Path, fallback_format: str | None) -> None:
+    def __init__(self, model: Path, fallback_format: str | None, parallel: int) -> None:
         from gguf import GGUFReader
 
         from zhllm.infer.llamacpp import LlamaServer
@@ -229,9 +234,9 @@ class LlamaEngine(Engine):
         template = fields.get("tokenizer.chat_template")
         self.chat_format = choose_format(model, template.contents() if template else None, fallback_format)
         architecture = fields["general.architecture"].contents()
-        self._context = min(int(fields[f"{architecture}.context_length"].contents()), 8192)
+        self._context = min(int(fields[f"{architecture}.context_length"].contents()), MAX_CONTEXT // parallel)
         self._stack = ExitStack()
-        self._server = LlamaServer(model, n_ctx=self._context, n_parallel=4)
+        self._server = LlamaServer(model, n_ctx=self._context, n_parallel=parallel)
 
     def __enter__(self) -> Self:
         """Start llama.cpp."""
@@ -244,7 +249,7 @@ class LlamaEngine(Engine):
 
     @property
     def context(self) -> int:
-        """The model's own limit, at most 8192 tokens."""
+        """The model's own limit, at most MAX_CONTEXT tokens for all chats together."""
         return self._context
 
     def _ids(self, chats: Sequence[Sequence[Message]]) -> list[list[int]]:

@@ -31,7 +31,7 @@ def tensor_type(name: str, shape: tuple[int, ...], file_type: str, layers: int, 
     """The type of one tensor by its GGUF name; 1-D tensors stay F32, awkward rows fall back."""
     if len(shape) == 1:
         return T.F32
-    wanted = _PLAIN.get(file_type) or _mixed(name, file_type, layers, tied)
+    wanted = _PLAIN[file_type] if file_type in _PLAIN else _mixed(name, file_type, layers, tied)
     return fallback(wanted, shape[-1])
 
 

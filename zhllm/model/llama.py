@@ -37,7 +37,7 @@ class Size:
 # toy is for tests; tiny is the demo's: rows of 256 so that K-quants apply, learnt in a minute on two cores.
 SIZES = {
     "toy": Size(64, 128, 2, 4, 2, 256),
-    "tiny": Size(256, 768, 4, 4, 4, 512),
+    "tiny": Size(256, 512, 4, 4, 4, 512),
     "20m": Size(384, 1024, 8, 6, 6, 1024),
     "60m": Size(640, 1792, 10, 10, 10, 1024),
     "110m": Size(768, 2048, 12, 12, 12, 2048),

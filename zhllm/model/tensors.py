@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,22 +61,32 @@ def from_f32(values: F32, dtype: str) -> Array:
     return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The JSON header of a safetensors file and the offset of its data; DataError when it is damaged."""
+def read_header(path: Path) -> Iterator[tuple[Spec, int]]:
+    """Each tensor of a safetensors file and where in the file its data begin; DataError when it is damaged."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= size - 8:
             raise DataError(f"{path}: is not a safetensors file, or it is cut off ({size} bytes).")
-        try:
-            header: dict[str, Any] = json.loads(file.read(length))
-        except ValueError as error:
-            raise DataError(f"{path}: its safetensors header is damaged ({error}).") from error
-    header.pop("__metadata__", None)
-    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        text = file.read(length)
+    try:
+        header = json.loads(text)
+        header.pop("__metadata__", None)
+        entries = [(name, e["dtype"], tuple(e["shape"]), *e["data_offsets"]) for name, e in header.items()]
+        end = max((e[-1] for e in entries), default=0)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: its safetensors header is damaged ({error}).") from error
     if 8 + length + end != size:
         raise DataError(f"{path}: is cut off: {size} bytes, its header says {8 + length + end}.")
-    return header, 8 + length
+    for name, dtype, shape, start, stop in entries:
+        if dtype not in STORAGE:
+            raise DataError(f"{path}: {name} has dtype {dtype}, which zhllm does not read.")
+        spec = Spec(name, dtype, shape)
+        if stop - start != spec.size_bytes:
+            raise DataError(
+                f"{path}: {name} takes {stop - start} bytes, but its shape {shape} of {dtype} needs {spec.size_bytes}."
+            )
+        yield spec, 8 + length + start
 
 
 class Checkpoint:
@@ -86,13 +96,14 @@ class Checkpoint:
         self.path = path
         self.specs: dict[str, Spec] = {}
         self._where: dict[str, tuple[Path, int]] = {}
-        for file in _files_of(path):
-            header, data_start = read_header(file)
-            for name, entry in header.items():
-                if entry["dtype"] not in STORAGE:
-                    raise DataError(f"{file}: {name} has dtype {entry['dtype']}, which zhllm does not read.")
-                self.specs[name] = Spec(name, entry["dtype"], tuple(entry["shape"]))
-                self._where[name] = (file, data_start + entry["data_offsets"][0])
+        files, named = _files_of(path)
+        for file in files:
+            for spec, offset in read_header(file):
+                self.specs[spec.name] = spec
+                self._where[spec.name] = (file, offset)
+        lost = sorted(named - self.specs.keys())
+        if lost:
+            raise DataError(f"{path}: {INDEX} names {len(lost)} tensors that its shards do not hold: {lost[:3]}")
 
     def raw(self, name: str) -> Array:
         """A tensor in storage dtype, memory-mapped read-only; DataError when it is not there."""
@@ -108,20 +119,23 @@ class Checkpoint:
         return to_f32(self.raw(name), self.specs[name].dtype)
 
 
-def _files_of(path: Path) -> list[Path]:
+def _files_of(path: Path) -> tuple[list[Path], set[str]]:
+    """The files that hold a folder's weights, and the tensors its index promises (none without one)."""
     if path.is_file():
-        return [path]
-    index = path / INDEX
-    if index.is_file():
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return [path], set()
+    if (path / INDEX).is_file():
+        try:
+            weight_map: dict[str, str] = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"]
+            shards = sorted(set(weight_map.values()))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{path / INDEX}: cannot be read as an index of shards ({error!r}).") from error
         missing = [name for name in shards if not (path / name).is_file()]
         if missing:
             raise DataError(f"{path}: {INDEX} names {len(missing)} shards that are not there: {missing[:3]}")
-        return [path / name for name in shards]
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
-        raise DataError(f"{path}: holds no .safetensors weights. Convert .bin weights to safetensors first.")
-    return files
+        return [path / name for name in shards], set(weight_map)
+    if not (path / SINGLE).is_file():
+        raise DataError(f"{path}: holds no {SINGLE} or {INDEX}. Convert .bin weights to safetensors first.")
+    return [path / SINGLE], set()
 
 
 class Writer:

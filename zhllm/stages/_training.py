@@ -39,7 +39,7 @@ class TrainingConfig(Config):
     final_lr_share: float = Field(0.1, ge=0, le=1, description="Rate at the end of the cosine, as a share.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of matrices inside the layers.")
     clip_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
-    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for matrices, with --trainable all.")
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: orthogonalised steps for the matrices inside the layers, LoRA's too.")
     lora_rank: int = Field(64, gt=0, description="Rank of the LoRA matrices.")
     lora_alpha: float | None = Field(None, gt=0, description="LoRA alpha (default: 2 x rank).")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the LoRA matrices.")
@@ -140,28 +140,29 @@ def train_and_save(
     start_values = {n: p.detach().clone() for n, p in trainee.named_trainable().items()}
     frozen = frozen_digest(trainee)
     started = time.perf_counter()
-    tokens = 0
+    tokens_now = 0  # without those of the steps that a checkpoint holds
     with bar("training", steps, "steps") as shown:
 
-        def on_record(record: Record) -> None:
-            nonlocal tokens
-            tokens += record["tokens"]
+        def on_record(record: Record, resumed: bool) -> None:
+            nonlocal tokens_now
+            tokens_now += 0 if resumed else record["tokens"]
             append_jsonl(out / METRICS_FILE, record)
             shown.advance(note=f"loss {record['loss']:.3f}")
 
         settings = settings_of(config, steps, trainee.device.type)
-        records = train(trainee, batches_at, settings, checkpoints_of(out), validate, on_record)
-    seconds = time.perf_counter() - started
+        records = train(trainee, batches_at, settings, checkpoints_of(out), validate, on_record, say)
+    rate = tokens_now / (time.perf_counter() - started)
     prove_training(trainee, start_values, frozen)
     trainee.save(out)
     last = {k: v for k, v in records[-1].items() if k not in ("step", "lr_share", "tokens")}
-    say(f"{steps} steps, {tokens:,} learnt tokens, {tokens / seconds:,.0f} tokens/s")
+    tokens = sum(record["tokens"] for record in records)
+    say(f"{steps} steps, {tokens:,} learnt tokens, {rate:,.0f} tokens/s")
     trainable = sum(p.numel() for p in trainee.named_trainable().values())
     return {
         "steps": steps,
         "learnt_tokens": tokens,
         "trainable_parameters": trainable,
-        "tokens_per_s": tokens / seconds,
+        "tokens_per_s": rate,
         **last,
     }
 

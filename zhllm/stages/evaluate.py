@@ -93,7 +93,7 @@ def _questions(config: EvaluateConfig, model: Path, role: str, out: Path) -> dic
     if role == "against" and fallback is None and config.model.is_dir():
         fallback = choose_format(config.model, chat_template(config.model), None).name
     chats = [[{"role": "user", "content": question.question}] for question in questions]
-    with open_engine(model, fallback) as engine:
+    with open_engine(model, fallback, parallel=4) as engine:
         replies = engine.answer_many(chats, config.max_tokens)
     hits = [is_right(question, reply) for question, reply in zip(questions, replies, strict=True)]
     for question, reply, hit in zip(questions, replies, hits, strict=True):

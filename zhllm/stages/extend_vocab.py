@@ -38,6 +38,7 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     from zhllm.vocab.sentencepiece_model import load, processor
 
     base = load(config.base)
+    check_added_tokens(config.base, len(base.pieces))
     pieces = [piece for path in config.pieces for piece in read_pieces(path)]
     extension = extend(base, pieces[: config.max_pieces], config.pad_token)
     for reason, left_out in extension.left_out.items():
@@ -45,7 +46,7 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     write_tokenizer(out, extension.model, len(base.pieces), _chat_template(config.base))
     texts = [d.text for d in held_out(config.text)] if config.text else []
     lines = [line for text in texts for line in text.split("\n")]
-    checks = prove_tokenizer(out, extension.model, len(base.pieces), lines)
+    checks = prove_tokenizer(out, extension.model, base, lines)
     metrics: Metrics = {
         "base_pieces": len(base.pieces),
         "added_pieces": len(extension.added),
@@ -73,6 +74,21 @@ def read_pieces(path: Path) -> list[str]:
         if not piece or any(c.isspace() for c in piece):
             raise DataError(f"{file}:{number}: {piece!r} is not a piece. One piece a line, then a tab and its count.")
     return pieces[1:] if pieces and pieces[0] == "piece" else pieces
+
+
+def check_added_tokens(base: Path, pieces: int) -> None:
+    """DataError when a base directory has tokens behind its tokenizer.model: added pieces would take their ids."""
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    if not (base / "tokenizer.json").is_file():
+        return
+    vocab = Tokenizer(base).fast.get_vocab(with_added_tokens=True)
+    behind = sorted((i, token) for token, i in vocab.items() if i >= pieces)
+    if behind:
+        raise DataError(
+            f"{base}: has {len(behind)} added tokens behind its {pieces} pieces, e.g. {behind[0][1]!r} with id "
+            f"{behind[0][0]}, which the new pieces would take. Give {base / 'tokenizer.model'} to leave them out."
+        )
 
 
 def _chat_template(base: Path) -> str | None:

@@ -83,7 +83,8 @@ def _training_texts(config: PackConfig) -> Iterator[str]:
 def _valid_texts(paths: tuple[Path, ...]) -> list[str]:
     from zhllm.text.shards import has_split, read_documents
 
-    return [d.text for d in read_documents(paths, split="valid")] if has_split(paths, "valid") else []
+    split = [path for path in paths if has_split([path], "valid")]
+    return [d.text for d in read_documents(split, split="valid")]
 
 
 def _prove_accounting(out: Path, sets: dict[str, SetInfo], dtype: str) -> None:

@@ -78,9 +78,35 @@ def _sub_ids(config: ResizeConfig, model_rows: int) -> tuple[list[list[int]], in
             f"a base of {base_size} pieces. Give the base this tokenizer was made for."
         )
     proto = load(config.tokenizer)
+    check_base_tokenizer(config, model_rows, {p.piece: i for i, p in enumerate(proto.pieces[:base_size])})
     added = list(proto.pieces[base_size:])
     encoder = bare_processor(first_pieces(proto, base_size))
     return [encoder.encode(p.piece) if p.type == NORMAL else [] for p in added], base_size
+
+
+def check_base_tokenizer(config: ResizeConfig, model_rows: int, extended: dict[str, int]) -> None:
+    """DataError when the model's own tokenizer is not the one that was extended.
+
+    Without this, the rows of another base's ids would be dropped as padding. Ids without a row (some
+    hub copies of Llama-2 add such a pad token) do not count; a model directory that has no tokenizer
+    is taken at its word.
+    """
+    from zhllm.vocab.sentencepiece_model import load
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    own: dict[str, int] = {}
+    if (config.model / "tokenizer.model").is_file():
+        own |= {p.piece: i for i, p in enumerate(load(config.model).pieces)}
+    if (config.model / "tokenizer.json").is_file():
+        own |= Tokenizer(config.model).fast.get_vocab(with_added_tokens=True)
+    own = {piece: i for piece, i in own.items() if i < model_rows}
+    if own and own != extended:
+        other = sorted(own.items() ^ extended.items(), key=lambda item: item[1])[0]
+        raise DataError(
+            f"{config.model}: its tokenizer has {len(own)} ids, but {config.tokenizer} extends a base of "
+            f"{len(extended)} pieces, and they differ from id {other[1]} ({other[0]!r}) on. Give the base that "
+            "was extended."
+        )
 
 
 def _prove_old_rows(base: Checkpoint, new: Checkpoint, matrices: list[str], base_size: int) -> None:

@@ -13,6 +13,10 @@ from zhllm.errors import DataError
 
 Message = Mapping[str, str]
 
+# What is stripped from both ends of a content, by name: Python's strip() and Jinja's trim would also
+# take the ideographic space that begins a Chinese paragraph, which llama.cpp's trim leaves.
+WHITESPACE = " \t\n\r"
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -45,13 +49,13 @@ class PromptFormat:
     def segments(self, messages: Sequence[Message], answer_next: bool = False) -> list[Segment]:
         """The conversation as stretches of text; with `answer_next` it ends where the model begins.
 
-        Contents are stripped at both ends, as the templates do. Raises DataError for a role that is
-        not system, user or assistant, or a system turn that is not first.
+        WHITESPACE is stripped from both ends of a content, as the templates do. Raises DataError for
+        a role that is not system, user or assistant, or a system turn that is not first.
         """
         parts = [Segment(self.bos, learn=False)]
         previous = "assistant"
         for index, message in enumerate(messages):
-            role, content = message["role"], message["content"].strip()
+            role, content = message["role"], message["content"].strip(WHITESPACE)
             if role == "assistant":
                 parts.append(Segment(self.header, learn=False))
                 parts.append(Segment(self.lead + content + self.tail + self.end, learn=True))
@@ -74,7 +78,7 @@ class PromptFormat:
     def jinja(self, mark_answers: bool = True) -> str:
         """The chat template for transformers; without `mark_answers` for engines that know no
         `{% generation %}` (llama.cpp)."""
-        content = "(message['content'] | trim)"
+        content = f"message['content'].strip({_quoted(WHITESPACE)})"
         first, last = ("{%- generation %}", "{%- endgeneration %}") if mark_answers else ("", "")
         opens = (
             "{%- if loop.first or messages[loop.index0 - 1]['role'] == 'assistant' %}"
@@ -117,12 +121,14 @@ class PromptFormat:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t"), ("\r", "\\r")):
+        text = text.replace(plain, escaped)
+    return f'"{text}"'
 
 
 def _emit(*parts: str) -> str:
-    """A Jinja output of literal parts and, in parentheses, expressions."""
-    shown = [part if part.startswith("(message[") else _quoted(part) for part in parts if part]
+    """A Jinja output of literal parts and expressions over `message`."""
+    shown = [part if part.startswith("message[") else _quoted(part) for part in parts if part]
     return "{{- " + " + ".join(shown) + " }}" if shown else ""
 
 

@@ -91,11 +91,11 @@ def _print(record: dict[str, object]) -> None:
 def coloured_chat(messages: object, tokenizer: Path, prompt_format: str) -> str:
     """The rendered chat token by token: green is learnt, plain is only read; `·` parts tokens."""
     from zhllm.text.prompt_format import FORMATS
-    from zhllm.train.chats import Fitting, tokenize
+    from zhllm.train.chats import tokenize
     from zhllm.vocab.tokenizer import Tokenizer
 
     opened = Tokenizer(tokenizer)
-    chat = tokenize(messages, FORMATS[prompt_format], opened, Fitting())  # type: ignore[arg-type]
+    chat = tokenize(messages, FORMATS[prompt_format], opened)  # type: ignore[arg-type]
     shown = (
         click.style(str(opened.fast.id_to_token(i)), fg="green" if learnt else None, bold=learnt)
         for i, learnt in zip(chat.ids, chat.learn, strict=True)

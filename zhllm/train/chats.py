@@ -18,15 +18,19 @@ from zhllm.vocab.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class TokenChat:
-    """A tokenised chat: ids, and for each whether the model is to learn to write it."""
+    """A tokenised chat: ids, and for each whether the model is to learn to write it.
+
+    `merged` counts the answers whose first token begins in the prompt.
+    """
 
     ids: list[int]
     learn: list[bool]
+    merged: int = 0
 
 
 @dataclass
 class Fitting:
-    """How many chats were cut or left out to fit a row, and how many boundaries merged."""
+    """What was cut from chats or left out to fit a row, and the merged boundaries of those that fit."""
 
     cut_turns: int = 0
     cut_prompts: int = 0
@@ -45,9 +49,7 @@ def end_of_turn_id(chat_format: PromptFormat, tokenizer: Tokenizer) -> int:
     return ids[0]
 
 
-def tokenize(
-    messages: Sequence[Message], chat_format: PromptFormat, tokenizer: Tokenizer, fitting: Fitting
-) -> TokenChat:
+def tokenize(messages: Sequence[Message], chat_format: PromptFormat, tokenizer: Tokenizer) -> TokenChat:
     """Ids and mask of a whole chat, the ids being those of the whole rendered text.
 
     Up to each answer they are the ids of the rendered prompt, so the model learns to continue
@@ -60,14 +62,14 @@ def tokenize(
             borders.append((text, text + segment.text))
         text += segment.text
     ids = tokenizer.encode_prompt(text)
-    learn = [False] * len(ids)
+    learn, merged = [False] * len(ids), 0
     for before, through in borders:
         prompt = tokenizer.encode_prompt(before)
         common = _common_prefix(prompt, ids)
-        fitting.merged_boundaries += common < len(prompt)
+        merged += common < len(prompt)
         end = len(tokenizer.encode_prompt(through))
         learn[common:end] = [True] * (end - common)
-    return TokenChat(ids, learn)
+    return TokenChat(ids, learn, merged)
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
@@ -80,25 +82,23 @@ def fit(
 ) -> TokenChat | None:
     """The chat within `seq_len` tokens, its last answer and end token always whole.
 
-    Oldest exchanges go first (a system turn stays), then the beginning of the prompt. None, counted,
-    where even the last answer does not fit, or nothing is to be learnt.
+    Oldest exchanges go first (a system turn stays), then the beginning of the prompt, of which one
+    token must stay. None where not even that fits (counted as too long), or there is no answer.
     """
-    chat = tokenize(messages, chat_format, tokenizer, fitting)
-    while len(chat.ids) > seq_len:
-        shorter = _without_oldest_exchange(messages)
-        if shorter is None:
-            break
-        messages = shorter
-        fitting.cut_turns += 1
-        chat = tokenize(messages, chat_format, tokenizer, fitting)
-    if len(chat.ids) > seq_len:
-        keep = len(chat.ids) - seq_len
-        if chat.learn[keep - 1] or not any(chat.learn[keep:]) or all(chat.learn[keep:]):
-            fitting.too_long += 1
-            return None
-        fitting.cut_prompts += 1
-        chat = TokenChat(chat.ids[keep:], chat.learn[keep:])
-    return chat if any(chat.learn) else None
+    chat, cut_turns = tokenize(messages, chat_format, tokenizer), 0
+    while len(chat.ids) > seq_len and (shorter := _without_oldest_exchange(messages)) is not None:
+        messages, cut_turns = shorter, cut_turns + 1
+        chat = tokenize(messages, chat_format, tokenizer)
+    if not any(chat.learn):
+        return None
+    surplus = max(0, len(chat.ids) - seq_len)
+    if surplus and (chat.learn[surplus] or not any(chat.learn[surplus:])):
+        fitting.too_long += 1
+        return None
+    fitting.cut_turns += cut_turns
+    fitting.cut_prompts += surplus > 0
+    fitting.merged_boundaries += chat.merged
+    return TokenChat(chat.ids[surplus:], chat.learn[surplus:], chat.merged)
 
 
 def _without_oldest_exchange(messages: Sequence[Message]) -> list[Message] | None:

@@ -7,6 +7,7 @@ its last checkpoint and ends with the bytes of an undisturbed run (on the same C
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class LoopSettings:
 
 
 def learning_rate_share(step: int, settings: LoopSettings) -> float:
-    """Linear warm-up to 1, then a cosine down to `final_lr_share` at the last step."""
+    """Linear warm-up to 1, then a cosine that comes down to `final_lr_share` after the last step."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     left = max(1, settings.steps - settings.warmup_steps)
@@ -64,21 +65,23 @@ def train(
     settings: LoopSettings,
     checkpoints: Path | None,
     validate: Callable[[], Record] | None,
-    on_record: Callable[[Record], None],
+    on_record: Callable[[Record, bool], None],
+    warn: Callable[[str], None],
 ) -> list[Record]:
     """Train for `settings.steps` steps and return one record a step, resumed ones included.
 
     `batches_at(step)` gives the micro-batches of a step; the loss of a step is the mean over all
-    their learnt tokens. Raises StageError when the loss is not a number.
+    their learnt tokens. `on_record` is told each record and whether it comes from a checkpoint, `warn`
+    of a checkpoint that cannot be read. Raises StageError when the loss is not a number.
     """
     parameters = learner.named_trainable()
     optimizers = make_optimizers(parameters, settings)
     records: list[Record] = []
     first = 0
     if checkpoints is not None:
-        first, records = _resume(checkpoints, parameters, optimizers)
+        first, records = _resume(checkpoints, parameters, optimizers, warn)
         for record in records:
-            on_record(record)
+            on_record(record, True)
     for step in range(first, settings.steps):
         share = learning_rate_share(step, settings)
         for optimizer in optimizers:
@@ -99,7 +102,7 @@ def train(
         if validate is not None and (last or _due(step + 1, settings.validate_every)):
             record |= validate()
         records.append(record)
-        on_record(record)
+        on_record(record, False)
         if checkpoints is not None and not last and _due(step + 1, settings.checkpoint_every):
             _save(checkpoints, step + 1, parameters, optimizers, records)
     return records
@@ -169,15 +172,29 @@ def _save(
         old.unlink()
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint's content; raises BadZipFile where it is cut off or a checksum is wrong."""
+    with zipfile.ZipFile(path) as archive:  # torch.load itself does not look at the checksums
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
 def _resume(
-    folder: Path, parameters: dict[str, nn.Parameter], optimizers: Sequence[torch.optim.Optimizer]
+    folder: Path,
+    parameters: dict[str, nn.Parameter],
+    optimizers: Sequence[torch.optim.Optimizer],
+    warn: Callable[[str], None],
 ) -> tuple[int, list[Record]]:
     """Load the newest checkpoint that can be read; (0, []) where there is none."""
     for path in sorted(folder.glob("step-*.pt"), reverse=True):
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError):
-            path.unlink()  # damaged; the one before serves
+            state = _read(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            warn(f"{path}: this checkpoint is damaged and is left out ({error})")
+            path.unlink()
             continue
         with torch.no_grad():
             for name, parameter in parameters.items():

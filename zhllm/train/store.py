@@ -119,8 +119,9 @@ class TokenSet:
         inputs = np.full(self.seq_len, self.pad_id, np.int64)
         labels = np.full(self.seq_len, IGNORED, np.int64)
         inputs[:count], labels[:count] = seen[:-1], seen[1:]
-        inner = self._starts[np.searchsorted(self._starts, first + 1) : np.searchsorted(self._starts, first + count + 1)]
-        labels[inner - first - 1] = IGNORED  # a document's first token does not follow from the one before
+        begin, end = np.searchsorted(self._starts, (first + 1, first + count + 1))
+        # A document's first token does not follow from the one before.
+        labels[self._starts[begin:end] - first - 1] = IGNORED
         positions = positions_of(self._starts, first, self.seq_len)
         positions[count:] = 0  # each padding token is a document of its own
         return inputs, labels, positions

@@ -6,6 +6,7 @@ V0 base rows, N new rows, H hidden size.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,10 @@ from torch.nn import functional
 from zhllm.errors import DataError
 from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.lora import NEW_ROWS_FILE
+from zhllm.model.tensors import Checkpoint, Writer, from_f32
 from zhllm.model.transformers_model import open_model
 from zhllm.train.batch import IGNORED, Batch
 from zhllm.train.loss import chunked_cross_entropy
-
-
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,23 @@ class SplitEmbedding(nn.Module):
     """An embedding whose first V0 rows are frozen and whose N new rows are a float32 parameter.
 
     Only the new rows have gradients and optimiser state: for 128k -> 148k rows that is 42 M
-    trainable values instead of 303 M.
+    trainable values instead of 303 M. The base rows stay where they lie in memory.
     """
 
     def __init__(self, weight: Tensor, first_new: int) -> None:
         super().__init__()
         self.first_new = first_new
-        self.base = nn.Parameter(weight[:first_new].detach().clone(), requires_grad=False)
+        self.base = nn.Parameter(weight[:first_new].detach(), requires_grad=False)
         self.new = nn.Parameter(weight[first_new:].detach().float().clone())
 
     def forward(self, ids: Tensor) -> Tensor:
         """(..., H) rows of `ids`, in the base's dtype."""
+        new = functional.embedding((ids - self.first_new).clamp(min=0), self.new).to(self.base.dtype)
+        if self.first_new == 0:
+            return new
+        if self.first_new == 0:
+            return functional.embedding(ids, self.new)
         old = functional.embedding(ids.clamp(max=self.first_new - 1), self.base)
-        new = functional.embedding((ids - self.first_new).clamp(min=0), self.new).to(old.dtype)
         return torch.where((ids < self.first_new).unsqueeze(-1), old, new)
 
 
@@ -119,7 +123,9 @@ class Trainee:
             target_modules=list(lora.target_modules),
             task_type="CAUSAL_LM",
         )
-        self._peft = get_peft_model(self.model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft uses a name that transformers 5 renamed
+            self._peft = get_peft_model(self.model, config)
         for parameter in self._new_rows.values():  # peft froze all that is not LoRA
             parameter.requires_grad_(True)
 
@@ -138,23 +144,23 @@ class Trainee:
         learnt = batch.labels != IGNORED
         return chunked_cross_entropy(hidden[learnt], self.heads, batch.labels[learnt]), int(learnt.sum())
 
-    def new_row_norm(self) -> float | None:
-        """Mean length of the new embedding rows; None where there are none."""
-        rows = self._new_rows.get(EMBED)
-        return None if rows is None else float(rows.detach().norm(dim=1).mean())
-
     def save(self, out: Path) -> None:
         """Write what was trained: the whole model, or LoRA in peft's format and new_rows.safetensors."""
         if self._whole_model:
-            tensors = {n: p.detach().contiguous().cpu() for n, p in self.model.state_dict().items()}
-            if self.model.config.tie_word_embeddings:
-                tensors.pop(HEAD, None)
-            save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+            self._save_whole(out)
         if self._new_rows:
             rows = {name: p.detach().contiguous().cpu() for name, p in self._new_rows.items()}
             save_file(rows, out / NEW_ROWS_FILE, metadata={"format": "pt"})
         if self._peft is not None:
             self._save_lora(out)
+
+    def _save_whole(self, out: Path) -> None:
+        """The base's tensors with their values now, each in the dtype the base stores it in."""
+        base, state = Checkpoint(self.folder), self.model.state_dict()
+        with Writer(out, list(base.specs.values())) as writer:
+            for name, spec in base.specs.items():
+                values = state[name].float().cpu().numpy() if name in state else base.f32(name)
+                writer.write(name, from_f32(values, spec.dtype))
 
     def _save_lora(self, out: Path) -> None:
         from peft import get_peft_model_state_dict
@@ -176,4 +182,5 @@ def _ordered(value: Any) -> Any:
         return {k: _ordered(v) for k, v in value.items()}
     if isinstance(value, (set, frozenset)):
         return sorted(value)
-    return [_ordered(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return [_ordered(v) for v in value] if is_list else value

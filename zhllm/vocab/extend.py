@@ -38,16 +38,17 @@ def extend(base: Any, pieces: Sequence[str], pad_piece: str | None = "<pad>") ->
     not Han, border conflicts and unreachable pieces are left out and returned by reason. Raises
     DataError when nothing is left to add or the final size is one that converters mistake.
     """
-    known = {p.piece for p in base.pieces}
+    in_base = {p.piece for p in base.pieces}
     left_out: dict[str, list[str]] = {}
     wanted: list[str] = []
+    known = set(in_base)
     for piece in pieces:
-        reason = "in the base" if piece in known else None if is_han(piece) else "not Han"
-        if reason is None and piece not in known:
+        if piece not in known and is_han(piece):
             wanted.append(piece)
             known.add(piece)
         else:
-            left_out.setdefault(reason or "twice", []).append(piece)
+            reason = "in the base" if piece in in_base else "twice" if piece in known else "not Han"
+            left_out.setdefault(reason, []).append(piece)
     while True:
         model = _append(base, wanted, pad_piece)
         bad = dict.fromkeys(border_conflicts(wanted, known), "border conflict")

@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from zhllm.errors import ProofError
-from zhllm.vocab.sentencepiece_model import META_SPACE, first_pieces, processor
+from zhllm.vocab.sentencepiece_model import META_SPACE, NORMAL, processor
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
@@ -101,13 +101,14 @@ def base_is_kept(model: Any, base: Any) -> Check:
     return check
 
 
-def prove_tokenizer(folder: Path, model: Any, base_size: int | None, texts: Iterable[str]) -> list[Check]:
+def prove_tokenizer(folder: Path, model: Any, base: Any | None, texts: Iterable[str]) -> list[Check]:
     """Every promise of a tokenizer directory, tried on the probe, on fuzz and on `texts`.
 
-    SentencePiece = Hugging Face fast; lossless; with `base_size`: base pieces at their ids, and
-    every text without added characters tokenised as by the base. Raises ProofError with examples.
+    SentencePiece = Hugging Face fast; lossless; with `base`: its pieces at their ids, and every
+    text that is ASCII or has no added character tokenised as by the base. Raises ProofError with
+    examples.
     """
-    added = [p.piece for p in model.pieces[base_size:]] if base_size is not None else []
+    added = [p.piece for p in model.pieces[len(base.pieces) :]] if base is not None else []
     characters = [c for p in added[:4000] for c in p] or list("的一是不了人我在有他这中大来上个国")
     every = [*PROBE, *fuzz(characters, 2000), *added, *texts]
     sp = processor(model)
@@ -116,11 +117,11 @@ def prove_tokenizer(folder: Path, model: Any, base_size: int | None, texts: Iter
         engines_agree("SentencePiece = Hugging Face", sp.encode, hf, every),
         is_lossless(sp.encode, sp.decode, every),
     ]
-    if base_size is not None:
-        base = first_pieces(model, base_size)
+    if base is not None:
         checks.append(base_is_kept(model, base))
-        ascii_only = [t for t in every if t.isascii()]
-        checks.append(engines_agree("base language", sp.encode, processor(base).encode, ascii_only))
+        new = {c for p in model.pieces[len(base.pieces) :] if p.type == NORMAL for c in p.piece}
+        untouched = [text for text in every if text.isascii() or new.isdisjoint(text)]
+        checks.append(engines_agree("base language", sp.encode, processor(base).encode, untouched))
     raise_broken(checks)
     return checks
 

@@ -1,0 +1,125 @@
+"""A training stage killed at any moment and run again ends with the bytes of an undisturbed run."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+from toys import Toy, stage
+
+from zhllm import manifest
+from zhllm.config import Config
+from zhllm.errors import StageError
+from zhllm.stage import Stage, execute, key_of, load
+
+STEPS = 60
+
+
+def settings_of(name: str, toy: Toy) -> dict[str, Any]:
+    """Settings of a run of some seconds on the toy."""
+    data = {"data": toy.packed} if name == "pretrain" else {"chats": [toy.chats], "seq_len": 64}
+    return {
+        "model": toy.resized, "trainable": "new-rows+lora", "lora_rank": 4, "lora_dropout": 0.1, "steps": STEPS,
+        "rows_per_step": 4, "rows_per_batch": 2, "validate_every": 25, "checkpoint_every": 5, **data,
+    }  # fmt: skip
+
+
+def command(name: str, out: Path, settings: dict[str, Any]) -> list[str]:
+    """The same as a command line."""
+    words = [sys.executable, "-m", "zhllm", name, "-o", str(out)]
+    for field, value in settings.items():
+        several = value if isinstance(value, list) else [value]
+        words += [f"--{field.replace('_', '-')}", *map(str, several)]
+    return words
+
+
+def kill_after_first_checkpoint(words: list[str], out: Path) -> None:
+    """Start the command in a process of its own and SIGKILL it as soon as a checkpoint stands there."""
+    folder = manifest.checkpoints_of(out)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
+        while not list(folder.glob("step-*.pt")):
+            assert running.poll() is None, running.stderr and running.stderr.read()
+            time.sleep(0.002)
+        running.kill()
+    assert running.returncode == -signal.SIGKILL and not out.exists() and manifest.partial_of(out).is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pretrain", "sft"])
+def test_killed_and_run_again_it_writes_the_same_bytes(
+    toy: Toy, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of(name, toy)
+    undisturbed = manifest.read(stage(name, tmp_path / "undisturbed", **settings))
+    out = tmp_path / "killed"
+    kill_after_first_checkpoint(command(name, out, settings), out)
+    capsys.readouterr()
+    again = manifest.read(stage(name, out, **settings))
+    assert f"continuing from {manifest.checkpoints_of(out)}" in capsys.readouterr().err
+    assert undisturbed is not None and again is not None
+    assert again.files == undisturbed.files and "metrics.jsonl" in again.files
+    numbers = {"tokens_per_s"}
+    assert {k: v for k, v in again.metrics.items() if k not in numbers} == {
+        k: v for k, v in undisturbed.metrics.items() if k not in numbers
+    }
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed", "undisturbed"], "nothing else is left"
+
+
+class CountConfig(Config):
+    """Settings of a stage that counts in its checkpoints."""
+
+    upto: int = Field(3, description="Stop at this number.")
+    fail: bool = Field(False, description="Fail at the end.")
+
+
+def _count(config: CountConfig, out: Path) -> dict[str, int]:
+    folder = manifest.checkpoints_of(out)
+    done = len(list(folder.glob("step-*.pt")))
+    (folder / f"step-{done}.pt").write_text("x")
+    (out / "result.txt").write_text("half of it")
+    if config.fail:
+        raise StageError("failed on purpose")
+    return {"done_before": done}
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_stage_that_fails_leaves_only_what_it_can_continue_from(tmp_path: Path, resumable: bool) -> None:
+    count = Stage("count", 1, CountConfig, _count if resumable else _fail, resumable)
+    for _ in range(2):
+        with pytest.raises(StageError, match="failed on purpose"):
+            execute(count, CountConfig(fail=True), tmp_path / "out")
+        left = ["out.checkpoints", "out.partial"] if resumable else ["out.partial"]
+        assert sorted(p.name for p in tmp_path.iterdir()) == left
+
+
+def _fail(config: CountConfig, out: Path) -> dict[str, int]:
+    (out / "result.txt").write_text("half of it")
+    raise StageError("failed on purpose")
+
+
+def test_other_settings_drop_the_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, count = tmp_path / "out", Stage("count", 1, CountConfig, _count, resumable=True)
+    failing = CountConfig(fail=True)
+    for _ in range(2):
+        with pytest.raises(StageError):
+            execute(count, failing, out)
+    assert len(list(manifest.checkpoints_of(out).glob("step-*.pt"))) == 2
+    capsys.readouterr()
+    assert execute(count, CountConfig(), out).manifest.metrics == {"done_before": 0}
+    assert f"{out}.checkpoints: made with other settings or inputs; starting anew" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"], "done: no checkpoints, no partial folder"
+
+
+def test_how_often_it_checkpoints_and_where_it_runs_are_no_other_settings(toy: Toy) -> None:
+    pretrain, settings = load("pretrain"), settings_of("pretrain", toy)
+    keys = [
+        key_of(pretrain, pretrain.config(**{**settings, **changes}))
+        for changes in ({}, {"checkpoint_every": 7}, {"device": "cpu"}, {"seed": 1}, {"model": toy.extended})
+    ]
+    assert keys[0] == keys[1] == keys[2] and keys[0] != keys[3] != keys[4] != keys[0]

@@ -1,0 +1,228 @@
+"""What learns and what stays: split rows against whole matrices, frozen values bit for bit, saved = reloaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+from toys import Toy
+
+from zhllm.errors import DataError, ProofError
+from zhllm.infer.probe import adapted_logits, logits
+from zhllm.model.llama import EMBED, HEAD
+from zhllm.stages._training import frozen_digest, prove_training
+from zhllm.train.loop import LoopSettings, train
+from zhllm.train.store import TokenSet, read_info, rows_at
+from zhllm.train.trainee import LoraSettings, SplitEmbedding, Trainee
+
+LORA = LoraSettings(4, 8.0, 0.0, ("q_proj", "v_proj", "down_proj"))
+STEPS = 3
+CPU = torch.device("cpu")
+WHAT = ["all", "embeddings", "embeddings+lora", "lora", "new-rows", "new-rows+lora"]
+
+
+@pytest.fixture(scope="module")
+def tied(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The resized toy with one matrix for embedding and head."""
+    return variant(toy.resized, tmp_path_factory.mktemp("tied") / "model", tie=True)
+
+
+def variant(source: Path, target: Path, tie: bool = False, dtype: torch.dtype = torch.float32) -> Path:
+    """A copy of a model directory with tied embeddings, or in another dtype."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("manifest.json"))
+    tensors = {n: t.to(dtype) for n, t in load_file(source / "model.safetensors").items() if n != HEAD or not tie}
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((target / "config.json").read_text())
+    name = str(dtype).removeprefix("torch.")
+    config |= {"tie_word_embeddings": tie, "dtype": name, "torch_dtype": name}
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+def opened(folder: Path, what: str) -> Trainee:
+    trainee = Trainee(folder, torch.float32, CPU)
+    trainee.make_trainable(what, LORA, seed=1)
+    return trainee
+
+
+def rows_of(toy: Toy) -> TokenSet:
+    return TokenSet(toy.packed, "train", read_info(toy.packed))
+
+
+def trained(trainee: Trainee, toy: Toy) -> Trainee:
+    """After three steps on the toy's packed rows."""
+    settings = LoopSettings(STEPS, 0.01, 1, 1.0, 0.01, 1.0, "adamw", None, None, None)
+    rows = rows_of(toy)
+    steps = [[rows.batch(rows_at(step, 4, len(rows), 0))] for step in range(STEPS)]
+    train(trainee, steps.__getitem__, settings, None, None, lambda *_: None, print)
+    return trainee
+
+
+def values(trainee: Trainee) -> dict[str, Tensor]:
+    """Every value the loss depends on, by name."""
+    heads = {f"head.{i}": head for i, head in enumerate(trainee.heads)}
+    return {n: p.detach().clone() for n, p in {**dict(trainee.model.named_parameters()), **heads}.items()}
+
+
+def own_logits(trainee: Trainee, ids: list[int]) -> Tensor:
+    with torch.no_grad():
+        hidden = trainee.model.model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
+        return hidden @ torch.cat([head.detach() for head in trainee.heads]).T
+
+
+@pytest.mark.parametrize("first_new", [0, 1, 7, 10])
+def test_a_split_embedding_is_the_whole_one(first_new: int) -> None:
+    whole = torch.randn(11, 6, requires_grad=True)
+    split = SplitEmbedding(whole, first_new)
+    ids = torch.tensor([[0, 10, 5, first_new], [9, 9, 0, max(0, first_new - 1)]])
+    weights = torch.randn(2, 4, 6)
+    assert torch.equal(split(ids), functional.embedding(ids, whole))
+    (functional.embedding(ids, whole) * weights).sum().backward()
+    (split(ids) * weights).sum().backward()
+    assert whole.grad is not None and split.new.grad is not None
+    torch.testing.assert_close(split.new.grad, whole.grad[first_new:], rtol=1e-6, atol=1e-6)
+    assert split.base.grad is None
+
+
+def test_new_rows_are_float32_where_the_base_is_bf16() -> None:
+    split = SplitEmbedding(torch.randn(9, 4).bfloat16(), 6)
+    assert (split.base.dtype, split.new.dtype) == (torch.bfloat16, torch.float32)
+    assert split(torch.tensor([1, 8])).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("form", ["untied", "tied"])
+def test_gradients_of_new_rows_are_those_of_the_whole_matrices(toy: Toy, tied: Path, form: str) -> None:
+    folder = tied if form == "tied" else toy.resized
+    batch = rows_of(toy).batch(range(6))
+    whole, split = opened(folder, "all"), opened(folder, "new-rows")
+    losses = []
+    for trainee in (whole, split):
+        loss, _ = trainee.loss_sum(batch)
+        loss.backward()
+        losses.append(loss.detach())
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=0)
+    first = json.loads((folder / "extension.json").read_text())["base_vocab_size"]
+    expected = {n: p.grad for n, p in whole.model.named_parameters() if n in (EMBED, HEAD)}
+    assert list(split._new_rows) == list(expected) == ([EMBED] if form == "tied" else [EMBED, HEAD])
+    for name, grad in expected.items():
+        limit = 1e-5 * float(grad.abs().max())
+        torch.testing.assert_close(split._new_rows[name].grad, grad[first:], rtol=0, atol=limit)
+
+
+def test_new_rows_with_lora_move_nothing_else(toy: Toy, tmp_path: Path) -> None:
+    trainee = opened(toy.resized, "new-rows+lora")
+    before = values(trainee)
+    after = values(trained(trainee, toy))
+    new_rows = {"model.embed_tokens.new", "head.1"}
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == new_rows | {name for name in before if "lora_" in name}
+    assert sum("lora_" in name for name in moved) == 2 * 2 * len(LORA.target_modules)
+    # Every head row is in every softmax; an embedding row moves once its token was read.
+    rows = rows_of(toy)
+    read = torch.cat([rows.batch(rows_at(step, 4, len(rows), 0)).input_ids for step in range(STEPS)]).unique()
+    first = len(after["head.0"])
+    rows_moved = (after["model.embed_tokens.new"] != before["model.embed_tokens.new"]).any(1).nonzero()[:, 0] + first
+    pad = rows.pad_id  # read, but nothing depends on it
+    assert set(rows_moved.tolist()) == {i for i in read.tolist() if i >= first} - {pad}
+    assert (after["head.1"] != before["head.1"]).any(1).all()
+
+    trainee.save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "new_rows.safetensors",
+    ]  # fmt: skip
+    assert all("lora_" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
+    saved = load_file(tmp_path / "new_rows.safetensors")
+    assert torch.equal(saved[EMBED], after["model.embed_tokens.new"]) and torch.equal(saved[HEAD], after["head.1"])
+
+
+@pytest.mark.parametrize("form", ["untied", "tied"])
+@pytest.mark.parametrize("what", WHAT)
+def test_what_is_saved_is_what_was_trained(toy: Toy, tied: Path, tmp_path: Path, what: str, form: str) -> None:
+    folder = tied if form == "tied" else toy.resized
+    trainee = trained(opened(folder, what), toy)
+    trainee.save(tmp_path)
+    if what == "all":
+        shutil.copyfile(folder / "config.json", tmp_path / "config.json")
+        (found,) = logits(tmp_path, [[1, 5, 9, 560]])
+    else:
+        (found,) = adapted_logits(folder, [tmp_path], [[1, 5, 9, 560]])
+    torch.testing.assert_close(found, own_logits(trainee, [1, 5, 9, 560]), rtol=1e-5, atol=1e-5)
+    (untrained,) = logits(folder, [[1, 5, 9, 560]])
+    assert (found - untrained).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("what", "moves"),
+    [
+        ("all", {"embed", "head", "layers", "norm"}),
+        ("embeddings", {"embed", "head"}),
+        ("embeddings+lora", {"embed", "head", "lora"}),
+        ("lora", {"lora"}),
+        ("new-rows", {"embed", "head"}),
+    ],
+)
+def test_each_choice_moves_its_own_parts(toy: Toy, what: str, moves: set[str]) -> None:
+    def part(name: str) -> str:
+        kinds = {"lora": "lora_", "embed": "embed_tokens", "head": "head", "layers": "layers", "norm": "norm"}
+        return next(kind for kind, mark in kinds.items() if mark in name)
+
+    trainee = opened(toy.resized, what)
+    before = values(trainee)
+    after = values(trained(trainee, toy))
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {part(name) for name in moved} == moves
+    names = set(trainee.named_trainable())
+    assert {part(name) for name in names} == moves and (what != "all" or names == set(before) - {"head.0"})
+
+
+def test_the_proof_sees_a_frozen_value_that_moved(toy: Toy) -> None:
+    """Also in the rows of the head that are in use, which are not a module of the model."""
+    for what in ("new-rows", "lora"):
+        trainee = opened(toy.resized, what)
+        digest = frozen_digest(trainee)
+        with torch.no_grad():
+            trainee.heads[0][7, 3] += 1e-6
+        with pytest.raises(ProofError, match="a frozen parameter changed"):
+            prove_training(trainee, {}, digest)
+
+
+def test_the_proof_sees_what_did_not_learn(toy: Toy) -> None:
+    trainee = opened(toy.resized, "new-rows")
+    start = {n: p.detach().clone() for n, p in trainee.named_trainable().items()}
+    with torch.no_grad():
+        trainee._new_rows[EMBED] += 1
+    with pytest.raises(ProofError, match=r"1 trainable parameters did not move, e\.g\. \['new_rows\.lm_head"):
+        prove_training(trainee, start, frozen_digest(trainee))
+
+
+def test_base_rows_are_not_held_twice(toy: Toy) -> None:
+    trainee = opened(toy.resized, "new-rows")
+    assert trainee.heads[0].data_ptr() == trainee.model.get_output_embeddings().weight.data_ptr()
+
+
+def test_new_rows_of_a_model_that_has_none_are_refused(toy: Toy) -> None:
+    with pytest.raises(DataError, match=r"base: has no extension\.json.*resize wrote, or --trainable lora"):
+        opened(toy.base, "new-rows+lora")
+
+
+def test_the_seed_draws_the_same_lora_matrices(toy: Toy) -> None:
+    first, second = (values(opened(toy.resized, "lora")) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_bf16_base_trained_whole_is_saved_as_bf16(toy: Toy, tmp_path: Path) -> None:
+    """config.json says how to read the weights, so weights of another dtype would be rounded in silence."""
+    half = variant(toy.resized, tmp_path / "base", dtype=torch.bfloat16)
+    trainee = trained(opened(half, "all"), toy)
+    (tmp_path / "out").mkdir()
+    trainee.save(tmp_path / "out")
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
+    expected = {n: p.detach().bfloat16() for n, p in trainee.model.named_parameters()}
+    assert all(torch.equal(saved[name], value) for name, value in expected.items())
