@@ -76,7 +76,7 @@ def _line(config: type[Config], item: Any, prefix: str) -> str:
         return f"{key}: unknown key.{nearest(name, list(config.model_fields))}"
     if item["type"] == "missing":
         field = config.model_fields[str(item["loc"][0])]
-        return f"{key}: is needed ({field.description})."
+        return f"{key}: is needed ({str(field.description).rstrip('.')})."
     return f"{key}: {item['msg']} (got {item['input']!r})."
 
 

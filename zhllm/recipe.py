@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ from zhllm.errors import ConfigError
 from zhllm.stage import Result, Stage, check_inputs, execute, load
 
 Scalar = str | int | float | bool | None
+StepName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # a folder's name inside the run folder
 
 
 class Ask(Config):
@@ -36,8 +37,12 @@ class RecipeFile(Config):
     """The keys of recipe.yaml."""
 
     about: str = Field(description="What the recipe makes, in a sentence or two.")
-    vars: dict[str, Scalar] = Field(default_factory=dict, description="Values that ${name} stands for; null: must be set.")
-    stages: dict[str, dict[str, Any]] = Field(description="Steps in order: folder name -> settings of its command.")
+    vars: dict[str, Scalar] = Field(
+        default_factory=dict, description="Values that ${name} stands for; null: must be set."
+    )
+    stages: dict[StepName, dict[str, Any]] = Field(
+        min_length=1, description="Steps in order: folder name -> settings of its command."
+    )
     summary: dict[str, str] = Field(default_factory=dict, description="Flat name -> step.metric.")
     paths: dict[str, str] = Field(default_factory=dict, description="Name -> @step or @step/file.")
     ask: Ask | None = Field(None, description="Questions asked at the end.")
@@ -90,9 +95,10 @@ def open_recipe(path: Path, run_dir: Path, assignments: Sequence[str] = ()) -> R
     given = {text.split("=")[0].strip() for text in assignments}
     unset = [name for name, value in variables.items() if value is None]
     problems = [f"vars.{name}: has no value. Give --set {name}=..." for name in unset]
+    resolver = _Resolver(variables, file.parent, run_dir, set(unset), given)
     steps: list[Step] = []
-    for name, settings in stages.items():
-        found = _step(name, settings, _Resolver(variables, file.parent, run_dir, [s.name for s in steps], set(unset), given))
+    for number, (name, settings) in enumerate(stages.items()):
+        found = _step(name, settings, resolver, list(stages)[:number])
         problems += found if isinstance(found, list) else []
         steps += [found] if isinstance(found, Step) else []
     problems += _reference_problems(recipe, list(stages))
@@ -122,9 +128,8 @@ class _Resolver:
     variables: dict[str, Scalar]
     here: Path
     run_dir: Path
-    earlier: list[str]
     unset: set[str]
-    given: set[str]  # variables set on the command line: their paths are relative to where one stands
+    given: set[str]  # keys set on the command line: their paths are relative to where one stands
 
     def value(self, value: Any) -> Any:
         """A setting with its ${vars} filled in; a value that is one variable keeps that one's type."""
@@ -137,27 +142,27 @@ class _Resolver:
             return self.variables[whole[1]] if whole[1] not in self.unset else "unset"
         return re.sub(r"\$\{(\w+)\}", lambda m: str(self.variables.get(m[1], m[0])), value)
 
-    def path(self, value: Any) -> Any:
-        """A path setting: @step in the run folder, else relative to the recipe."""
+    def path(self, value: Any, key: str) -> Any:
+        """The path setting `key`: @step in the run folder, else relative to the recipe."""
         if isinstance(value, list):
-            return [self.path(v) for v in value]
+            return [self.path(v, key) for v in value]
         if isinstance(value, str) and value.startswith("@"):
             return str(self.run_dir / value[1:])
         if not isinstance(value, str):
             return value
         found = self.value(value)
         variable = re.match(r"\$\{(\w+)\}", value)
-        from_recipe = variable is None or variable[1] not in self.given
+        from_recipe = (key if variable is None else variable[1]) not in self.given
         return str(_tidy(self.here / str(found))) if from_recipe else found
 
-    def problem(self, value: Any) -> str | None:
+    def problem(self, value: Any, earlier: list[str]) -> str | None:
         """What is wrong with a reference, or None."""
         for text in value if isinstance(value, list) else [value]:
             if not isinstance(text, str):
                 continue
-            if text.startswith("@") and text[1:].split("/")[0] not in self.earlier:
-                step = text[1:].split("/")[0]
-                return f'"{text}": no earlier step is called {step}.{nearest(step, self.earlier) if self.earlier else ""}'
+            step = text[1:].split("/")[0]
+            if text.startswith("@") and step not in earlier:
+                return f'"{text}": no earlier step is called {step}.{nearest(step, earlier) if earlier else ""}'
             for name in re.findall(r"\$\{(\w+)\}", text):
                 if name not in self.variables:
                     return f'"{text}": vars has no {name}.{nearest(name, list(self.variables))}'
@@ -170,7 +175,7 @@ def _tidy(path: Path) -> Path:
     return full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full
 
 
-def _step(name: str, settings: dict[str, Any], resolver: _Resolver) -> Step | list[str]:
+def _step(name: str, settings: dict[str, Any], resolver: _Resolver, earlier: list[str]) -> Step | list[str]:
     prefix = f"stages.{name}"
     command = settings.pop("run", name)
     about = str(settings.pop("about", ""))
@@ -179,11 +184,11 @@ def _step(name: str, settings: dict[str, Any], resolver: _Resolver) -> Step | li
     stage = load(command)
     values, problems = {}, []
     for field, value in settings.items():
-        wrong = resolver.problem(value)
+        wrong = resolver.problem(value, earlier)
         if wrong:
             problems.append(f"{prefix}.{field}: {wrong}")
         is_path = field in stage.config.model_fields and role_of(stage.config, field) is Role.INPUT
-        values[field] = resolver.path(value) if is_path else resolver.value(value)
+        values[field] = resolver.path(value, f"{name}.{field}") if is_path else resolver.value(value)
         if is_path and _takes_several(stage.config, field) and not isinstance(values[field], list):
             values[field] = [values[field]]
     problems += problems_of(stage.config, values, prefix)
@@ -268,7 +273,7 @@ def as_shell(recipe: Recipe) -> str:
         "set -euo pipefail",
         'cd "$(dirname "$0")/../.."',
         'RUN="${RUN:-runs/' + recipe.path.parent.name + '}"',
-        *(f'{n.upper()}="${{{n.upper()}:?set {n.upper()} first, e.g. export {n.upper()}=/path}}"' for n in _unset(recipe)),
+        *(f'{n}="${{{n}:?set {n} first, e.g. export {n}=/path}}"' for n in map(str.upper, _unset(recipe))),
     ]
     for step in recipe.steps:
         lines += ["", *(f"# {line}" for line in step.about.strip().splitlines())]

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toys import CHATML_SPECIALS, CONTENTS, Toy, byte_level_tokenizer
 
-from zhllm.errors import DataError
+from zhllm.errors import DataError, ProofError
 from zhllm.stages.sft import prove_labels
 from zhllm.text.prompt_format import FORMATS, WHITESPACE, Message, PromptFormat
 from zhllm.train.batch import IGNORED
@@ -191,3 +191,21 @@ def test_rows_hold_every_chat_once_and_whole(sizes: list[int], rng: object) -> N
     rows = pack_rows([TokenChat([0] * size, [False] * size) for size in sizes], 20, order)
     assert [i for row in rows for i in row] == order
     assert all(sum(sizes[i] for i in row) <= 20 for row in rows)
+    for row, following in zip(rows, rows[1:], strict=False):
+        assert sum(sizes[i] for i in row) + sizes[following[0]] > 20, "a new row only where the next does not fit"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        TokenChat([5, 6, 2], [False, True, False]),  # the end token is not learnt
+        TokenChat([5, 6, 7], [False, True, True]),  # another token ends the answer
+        TokenChat([6, 2], [True, True]),  # nothing stands before the answer
+        TokenChat([5, 2], [False, False]),  # nothing is learnt
+    ],
+)
+def test_labels_that_do_not_close_with_the_end_token_are_refused(wrong: TokenChat) -> None:
+    sound = TokenChat([5, 6, 2, 5, 2], [False, True, True, False, True])
+    prove_labels([sound], end_id=2)
+    with pytest.raises(ProofError, match="chat 2: an answer's labels do not close with the end token 2"):
+        prove_labels([sound, wrong], end_id=2)

@@ -38,7 +38,9 @@ def bits_per_char(folder: Path, texts: Sequence[str], window: int | None = None,
     if chars == 0:
         raise DataError(f"no text to measure {folder} on.")
     tokenizer = Tokenizer(folder)
-    trainee = Trainee(folder, torch.float32, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    on_gpu = torch.cuda.is_available()
+    # Float32 on a CPU, where it costs nothing but memory; as stored on a GPU, where that would be short.
+    trainee = Trainee(folder, "auto" if on_gpu else torch.float32, torch.device("cuda" if on_gpu else "cpu"))
     trainee.model.eval()
     limit = min(trainee.model.config.max_position_embeddings, window or 2048)
     bos = tokenizer.special_id("bos")

@@ -21,6 +21,9 @@ from zhllm.vocab.tokenizer import Tokenizer
 # llama.cpp takes the memory of the whole context at the start: 4 GB for a Llama-2-7B at 8192.
 MAX_CONTEXT = 8192
 
+# Prompts answered at once by transformers.
+BATCH = 64
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -122,17 +125,13 @@ class TransformersEngine(Engine):
         return len(self._ids(messages))
 
     def answer_many(self, chats: Sequence[Sequence[Message]], max_tokens: int) -> list[str]:
-        """The greedy answer to each chat, in batches of equal prompt length (no padding to reason about)."""
-        import torch
-
+        """The greedy answer to each chat, in batches of prompts of similar length."""
         prompts = [self._ids(chat) for chat in chats]
         answers = [""] * len(chats)
-        by_length: dict[int, list[int]] = {}
-        for index, ids in enumerate(prompts):
-            by_length.setdefault(len(ids), []).append(index)
-        for indices in by_length.values():
-            batch = torch.tensor([prompts[i] for i in indices], device=self.device)
-            made = greedy(self.model, batch, max_tokens, self.ends)
+        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        for start in range(0, len(prompts), BATCH):
+            indices = by_length[start : start + BATCH]
+            made = greedy(self.model, [prompts[i] for i in indices], max_tokens, self.ends)
             for index, ids in zip(indices, made, strict=True):
                 answers[index] = self.tokenizer.decode(ids).strip()
         return answers
@@ -146,18 +145,32 @@ class TransformersEngine(Engine):
         yield from decode_stream(self.tokenizer, _sampled(self.model, ids, sampling, self.ends, generator))
 
 
-def greedy(model: Any, ids: Any, max_tokens: int, ends: Sequence[int]) -> list[list[int]]:
-    """The likeliest continuation of each row of `ids` (B, T), up to its end token (left out)."""
+def greedy(
+    model: Any, prompts: Sequence[Sequence[int]], max_tokens: int, ends: Sequence[int]
+) -> list[list[int]]:
+    """The likeliest continuation of each prompt, up to its end token (left out).
+
+    Shorter prompts are padded on the left; the mask and the positions keep the padding unseen.
+    """
     import torch
 
-    made: list[list[int]] = [[] for _ in ids]
-    open_rows = set(range(len(ids)))
-    cache, step_ids = None, ids
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    made: list[list[int]] = [[] for _ in prompts]
+    open_rows = set(range(len(prompts)))
+    cache = None
     for _ in range(max_tokens):
         with torch.no_grad():
-            out = model(input_ids=step_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache, step_ids = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)
-        for row, token in enumerate(step_ids[:, 0].tolist()):
+            out = model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                use_cache=True, logits_to_keep=1,
+            )  # fmt: skip
+        cache, ids = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)
+        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        positions = positions[:, -1:] + 1
+        for row, token in enumerate(ids[:, 0].tolist()):
             if token in ends:
                 open_rows.discard(row)
             if row in open_rows:
@@ -226,15 +239,13 @@ class LlamaEngine(Engine):
     """A GGUF file in llama.cpp, in a child process."""
 
     def __init__(self, model: Path, fallback_format: str | None, parallel: int) -> None:
-        from gguf import GGUFReader
-
         from zhllm.infer.llamacpp import LlamaServer
+        from zhllm.model.gguf_read import GgufFile
 
-        fields = GGUFReader(str(model)).fields
-        template = fields.get("tokenizer.chat_template")
-        self.chat_format = choose_format(model, template.contents() if template else None, fallback_format)
-        architecture = fields["general.architecture"].contents()
-        self._context = min(int(fields[f"{architecture}.context_length"].contents()), MAX_CONTEXT // parallel)
+        metadata = GgufFile(model).metadata
+        self.chat_format = choose_format(model, metadata.get("tokenizer.chat_template"), fallback_format)
+        length = int(metadata[f"{metadata['general.architecture']}.context_length"])
+        self._context = min(length, MAX_CONTEXT // parallel)
         self._stack = ExitStack()
         self._server = LlamaServer(model, n_ctx=self._context, n_parallel=parallel)
 

@@ -15,9 +15,10 @@ from typing import Any
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as T
-from gguf import GGUFReader, GGUFWriter
+from gguf import GGUFWriter
 
 from zhllm.errors import DataError, ProofError
+from zhllm.model.gguf_read import GgufFile
 from zhllm.model.gguf_types import FILE_TYPES, tensor_type
 from zhllm.model.gguf_vocab import add_vocabulary
 from zhllm.model.kquants import quantize
@@ -70,11 +71,14 @@ def open_source(folder: Path) -> Source:
     if not found:
         raise DataError(f"{folder}: architecture {config.get('architectures')}; export knows {', '.join(ARCHITECTURES)}.")
     arch, label = found[0]
+    rope_kind(config)
     weights = Checkpoint(folder)
     names_of = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
-    found_names = {n: names_of.get_name(n, try_suffixes=(".weight", ".bias")) for n in weights.specs}
+    # Older Llama checkpoints hold the rotary frequencies, which every engine computes itself.
+    stored = [n for n in weights.specs if not n.endswith("rotary_emb.inv_freq")]
+    found_names = {n: names_of.get_name(n, try_suffixes=(".weight", ".bias")) for n in stored}
     names = {n: g for n, g in found_names.items() if g is not None}
-    unknown = sorted(set(weights.specs) - set(names))
+    unknown = sorted(set(stored) - set(names))
     if unknown:
         raise DataError(f"{folder}: {len(unknown)} tensors have no place in a {label} GGUF, e.g. {unknown[:3]}.")
     return Source(folder, config, weights, names, label)
@@ -97,7 +101,7 @@ def write_gguf(
 ) -> None:
     """Write one GGUF file; memory stays near the largest tensor. `on_tensor` hears of bytes written."""
     writer = GGUFWriter(path, source.architecture)
-    _add_metadata(writer, source, file_type)
+    _add_metadata(writer, source, path.stem, file_type)
     add_vocabulary(writer, source.folder, source.weights.specs[EMBED].shape[0], template, end_id)
     plan = list(_plan(source, file_type))
     for name, shape, kind, _ in plan:
@@ -140,11 +144,11 @@ def encode(values: F32, kind: T) -> Array:
     return quantize(values, kind)
 
 
-def _add_metadata(writer: GGUFWriter, source: Source, file_type: str) -> None:
+def _add_metadata(writer: GGUFWriter, source: Source, name: str, file_type: str) -> None:
     config = source.config
     heads = config["num_attention_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    writer.add_name(source.folder.name)
+    writer.add_name(name)
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(source.layers)
@@ -199,22 +203,38 @@ def rope_factors(config: dict[str, Any]) -> F32 | None:
     return factors
 
 
-def read_back(path: Path, source: Source) -> dict[str, F32]:
+def read_back(file: GgufFile, source: Source) -> dict[str, F32]:
     """Every tensor of a GGUF file by transformers' name, dequantised, q/k rows in transformers' order.
 
     Raises ProofError when tensors or shapes are not those of the source.
     """
-    back = {target: name for name, target in source.names.items()}
+    wrong = [
+        target for name, target in source.names.items()
+        if target not in file.tensors or file.tensors[target].shape != source.weights.specs[name].shape
+    ]  # fmt: skip
+    if wrong:
+        raise ProofError(f"{file.path.name}: {len(wrong)} tensors are missing or misshapen, e.g. {wrong[:3]}.")
     found: dict[str, F32] = {}
-    for tensor in GGUFReader(str(path)).tensors:
-        name = back.get(tensor.name)
-        if name is None:
-            continue
-        values = gguf.dequantize(tensor.data, tensor.tensor_type)
-        values = values.reshape(source.weights.specs[name].shape).astype(np.float32, copy=False)
-        heads = source.heads(name)
+    for name, target in source.names.items():
+        values, heads = file.tensors[target].f32(), source.heads(name)
         found[name] = values if heads is None else unpermute(values, heads)
-    if set(found) != set(source.names):
-        missing = sorted(set(source.names) - set(found))
-        raise ProofError(f"{path.name}: {len(missing)} tensors are missing from the file, e.g. {missing[:3]}.")
     return found
+
+
+def largest_row_error(source: Source, weights: dict[str, F32]) -> tuple[float, str]:
+    """How far the worst row of all tensors is from the source, relative to its length, and where.
+
+    Rows shorter than 1 % of their tensor's are measured by that: float16 has no digits left for the
+    1e-38 that unused tokens have in some models.
+    """
+    worst = (0.0, "")
+    for name, values in weights.items():
+        wanted = source.weights.f32(name)
+        rows, found = (v.reshape(-1, v.shape[-1]) for v in (wanted, values))
+        lengths = np.linalg.norm(rows, axis=1)
+        lengths = np.maximum(lengths, 0.01 * np.sqrt(np.mean(lengths**2)))
+        errors = np.linalg.norm(found - rows, axis=1) / np.where(lengths == 0, 1, lengths)
+        row = int(np.argmax(errors))  # of a NaN, where there is one
+        if not errors[row] <= worst[0]:
+            worst = (float(errors[row]), f"row {row} of {name}")
+    return worst

@@ -41,6 +41,8 @@ def _mixed(name: str, file_type: str, layers: int, tied: bool) -> T:
     match = _LAYER.match(name)
     if match and name.endswith(("attn_v.weight", "ffn_down.weight")) and _more_bits(int(match[1]), layers):
         return T.Q6_K
+    if file_type == "q4_k_m" and layers == 80 and name.endswith("attn_v.weight"):
+        return T.Q5_K  # the 70B models, whose value matrix is small beside the 8 heads that share it
     return _MIXED[file_type]
 
 

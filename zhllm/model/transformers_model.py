@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ def open_model(folder: Path, dtype: Any = "auto") -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    # peft still asks by the older name; nothing the user could change.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True

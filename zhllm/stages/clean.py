@@ -91,7 +91,8 @@ def run(config: CleanConfig, out: Path) -> Metrics:
 
     Writes train-*.parquet and valid-*.parquet (id, text, source, meta) and rejected-*.parquet (id,
     reason, detail, source, sample). A text goes to train or valid by its digest, so no duplicate is
-    in both, and the output is the same bytes for any number of workers.
+    in both, and the output is the same bytes for any number of workers. Proves that the counts add up
+    and no text is there twice.
 
     \b
     zhllm clean --documents runs/documents --profile document -o runs/clean

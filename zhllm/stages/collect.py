@@ -57,7 +57,9 @@ def run(config: CollectConfig, out: Path) -> Metrics:
 
     Writes documents-*.parquet (id, text, source, meta) and rejected-*.parquet (file, kind, offset, line,
     reason, sample). A file, or a line of records, that cannot be read is set aside with its place and
-    reason; above --max-rejected-share the stage fails and names the first ones.
+    reason; above --max-rejected-share the stage fails and names the first ones. Other kinds (PDF,
+    pictures, tables) are listed as skipped. Proves that every file has an outcome and the shards hold
+    what was counted.
 
     \b
     zhllm collect --source ~/company/docs ~/company/tickets.jsonl -o runs/documents

@@ -71,6 +71,7 @@ def run(config: ConvertConfig, out: Path) -> Metrics:
     Writes chats-00000.jsonl {"id", "messages", "source"}, preferences-00000.jsonl {"id", "prompt",
     "chosen", "rejected", "source"} where answers were ranked, and rejected.jsonl {"file", "line",
     "field", "reason"}. Of a tree the best-ranked path becomes the chat. Equal chats are kept once.
+    Proves that every record has one outcome and the files read back as counted.
 
     \b
     zhllm convert --source company-alpaca.json company-oasst.jsonl --language zh -o runs/chats

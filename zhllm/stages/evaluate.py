@@ -31,8 +31,8 @@ class EvaluateConfig(Config):
 def run(config: EvaluateConfig, out: Path) -> Metrics:
     """Writes scores.json and, for questions, answers.jsonl with every reply.
 
-    Deterministic: greedy answers, every text token scored once. A share of right answers has a 95 %
-    bootstrap interval.
+    Greedy answers, every text token scored once: the same inputs give the same scores. A share of
+    right answers has a 95 % bootstrap interval.
 
     \b
     zhllm evaluate --model merged --against llama2/ --task questions --data questions.jsonl -o scores

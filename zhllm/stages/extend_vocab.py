@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -10,6 +11,9 @@ from zhllm.config import Config, InputPath, InputPaths
 from zhllm.errors import DataError
 from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
+
+if TYPE_CHECKING:
+    from zhllm.vocab.proof import Check
 
 
 class ExtendVocabConfig(Config):
@@ -25,8 +29,8 @@ class ExtendVocabConfig(Config):
 def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     """Writes a complete tokenizer directory; refuses to, with examples, when a proof fails.
 
-    Proves: base ids unmoved, ASCII text tokenised as before, SentencePiece = Hugging Face (=
-    llama.cpp where it is installed), lossless, no unreachable piece.
+    Proves: base ids unmoved, ASCII text tokenised as before, SentencePiece = Hugging Face = llama.cpp
+    (where xllamacpp is installed), lossless, no unreachable piece.
 
     \b
     zhllm extend-vocab --base llama2/ --pieces pieces --text clean -o tokenizer
@@ -34,7 +38,7 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     from zhllm.text.shards import held_out
     from zhllm.vocab.extend import extend
     from zhllm.vocab.hf_files import write_tokenizer
-    from zhllm.vocab.proof import chars_per_token, prove_tokenizer
+    from zhllm.vocab.proof import chars_per_token, proof_texts, prove_tokenizer
     from zhllm.vocab.sentencepiece_model import load, processor
 
     base = load(config.base)
@@ -47,6 +51,7 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     texts = [d.text for d in held_out(config.text)] if config.text else []
     lines = [line for text in texts for line in text.split("\n")]
     checks = prove_tokenizer(out, extension.model, base, lines)
+    checks += prove_in_llama_cpp(out, proof_texts(extension.model, base, lines))
     metrics: Metrics = {
         "base_pieces": len(base.pieces),
         "added_pieces": len(extension.added),
@@ -58,6 +63,22 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
         metrics["chars_per_token_before"] = chars_per_token(processor(base).encode, texts)
         metrics["chars_per_token_after"] = chars_per_token(processor(extension.model).encode, texts)
     return metrics
+
+
+def prove_in_llama_cpp(folder: Path, texts: list[str]) -> list[Check]:
+    """llama.cpp's own word on the texts; [] and a line for people where it is not installed."""
+    from zhllm.infer import llamacpp
+    from zhllm.infer.vocabulary import llama_cpp_encoder
+    from zhllm.vocab.proof import engines_agree, raise_broken
+    from zhllm.vocab.sentencepiece_model import load, processor
+
+    if not llamacpp.available():
+        say("xllamacpp is not installed: llama.cpp was not asked (pip install 'zhllm[llama]').")
+        return []
+    with llama_cpp_encoder(folder) as encode:
+        check = engines_agree("SentencePiece = llama.cpp", processor(load(folder)).encode, encode, texts)
+    raise_broken([check])
+    return [check]
 
 
 def read_pieces(path: Path) -> list[str]:

@@ -20,7 +20,7 @@ class InitModelConfig(Config):
 
 
 def run(config: InitModelConfig, out: Path) -> Metrics:
-    """Writes a complete model directory with random weights; proves the parameter count.
+    """Writes a complete model directory with random weights; proves that the parameters written are those planned.
 
     \b
     zhllm init-model --tokenizer tokenizer --size tiny -o model

@@ -31,7 +31,7 @@ def run(config: PackConfig, out: Path) -> Metrics:
     """Writes train, valid and (with --replay) valid-replay token sets, memory-mapped.
 
     Documents stand whole, each with one end token; rows are cut across documents, and a row's
-    documents never see each other in training. Proves the token accounting.
+    documents never see each other in training. Proves that the tokens on disk are those counted.
 
     \b
     zhllm pack --corpus clean --replay clean-english --tokenizer tokenizer --seq-len 2048 -o packed

@@ -35,7 +35,7 @@ def command(model: Path, once: str | None, system: str | None, prompt_format: st
 
     \b
     zhllm chat runs/demo/merge
-    zhllm chat runs/demo/export/model-q8_0.gguf --once "保修期多长？"
+    zhllm chat runs/demo/export/company-q8_0.gguf --once "保修期多长？"
     """
     from zhllm.infer.engine import Sampling, open_engine
 

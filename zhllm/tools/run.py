@@ -24,7 +24,8 @@ def command(recipe: Path, out: Path | None, assignments: tuple[str, ...], check:
     """Run RECIPE (a recipe.yaml or its folder) into a run folder.
 
     The recipe is checked whole before its first step starts. A step whose config and inputs have not
-    changed is up to date and is not run again; an interrupted run continues where it was.
+    changed is up to date and is not run again; an interrupted run continues where it was. What --set
+    gave must be given again the next time, or the step is made anew with the recipe's value.
 
     \b
     zhllm run recipes/demo -o runs/demo

@@ -63,7 +63,7 @@ class SplitEmbedding(nn.Module):
 class Trainee:
     """A transformers causal LM with some of its parameters trainable, and its loss."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, folder: Path, dtype: torch.dtype | str, device: torch.device) -> None:
         self.folder = folder
         self.model: Any = open_model(folder, dtype)
         self.model.to(device)

@@ -1,8 +1,12 @@
 """Adding Han pieces to a SentencePiece base so that every engine tokenises alike.
 
 The recipe (each rule closes a measured disagreement): Han characters only; strictly falling scores
-below the base's ordinary pieces, in id order; no border conflicts; no unreachable pieces; the
-fixed order of the given list, never a set's.
+below the base's ordinary pieces, in id order; no unreachable pieces; the fixed order of the given
+list, never a set's.
+
+Strict scores are enough for overlapping pieces such as 甲乙甲 beside 甲乙 and 乙甲: what a model joins
+inside a piece depends on nothing outside it until the piece is whole, so its last two parts are
+always the same, and a list of merges has no other choice than SentencePiece.
 """
 
 from __future__ import annotations
@@ -35,8 +39,8 @@ def extend(base: Any, pieces: Sequence[str], pad_piece: str | None = "<pad>") ->
     """The base ModelProto with `pieces` appended, then `pad_piece` as a CONTROL piece.
 
     Base ids, pieces and scores stay as they are. Pieces the base has, duplicates, pieces that are
-    not Han, border conflicts and unreachable pieces are left out and returned by reason. Raises
-    DataError when nothing is left to add or the final size is one that converters mistake.
+    not Han and unreachable pieces are left out and returned by reason. Raises DataError when nothing
+    is left to add or the final size is one that converters mistake.
     """
     in_base = {p.piece for p in base.pieces}
     left_out: dict[str, list[str]] = {}
@@ -49,16 +53,11 @@ def extend(base: Any, pieces: Sequence[str], pad_piece: str | None = "<pad>") ->
         else:
             reason = "in the base" if piece in in_base else "twice" if piece in known else "not Han"
             left_out.setdefault(reason, []).append(piece)
-    while True:
-        model = _append(base, wanted, pad_piece)
-        bad = dict.fromkeys(border_conflicts(wanted, known), "border conflict")
-        bad = bad or dict.fromkeys(unreachable(model, len(base.pieces), wanted), "unreachable")
-        if not bad:
-            break
-        for piece, reason in bad.items():
-            left_out.setdefault(reason, []).append(piece)
-        wanted = [p for p in wanted if p not in bad]
-        known.difference_update(bad)
+    dead = set(unreachable(_append(base, wanted, pad_piece), len(base.pieces), wanted))
+    if dead:  # nothing is lost with them: what is never formed is no step to anything else
+        left_out["unreachable"] = [piece for piece in wanted if piece in dead]
+        wanted = [piece for piece in wanted if piece not in dead]
+    model = _append(base, wanted, pad_piece)
     if not wanted:
         raise DataError(f"none of the {len(pieces)} pieces can be added: {_by_reason(left_out)}.")
     if len(model.pieces) in FORBIDDEN_SIZES:
@@ -89,22 +88,6 @@ def _append(base: Any, pieces: Sequence[str], pad_piece: str | None) -> Any:
         model.trainer_spec.pad_piece = pad_piece
     model.trainer_spec.vocab_size = len(model.pieces)
     return model
-
-
-def border_conflicts(pieces: Sequence[str], known: set[str]) -> list[str]:
-    """Pieces whose overlapping occurrences two engines would join differently.
-
-    p = b·x·b with b, b·x and x·b all pieces: in `b x b x b` SentencePiece joins the leftmost pair,
-    a merge list the pair whose left part is shorter.
-    """
-    found = []
-    for piece in pieces:
-        for size in range(1, (len(piece) + 1) // 2):
-            border, left, right = piece[:size], piece[:-size], piece[size:]
-            if piece.endswith(border) and {border, left, right} <= known:
-                found.append(piece)
-                break
-    return found
 
 
 def unreachable(model: Any, base_size: int, pieces: Sequence[str]) -> list[str]:

@@ -101,6 +101,13 @@ def base_is_kept(model: Any, base: Any) -> Check:
     return check
 
 
+def proof_texts(model: Any, base: Any | None, texts: Iterable[str]) -> list[str]:
+    """The fixed probe, seeded fuzz over the added characters, every added piece, and `texts`."""
+    added = [p.piece for p in model.pieces[len(base.pieces) :]] if base is not None else []
+    characters = [c for p in added[:4000] for c in p] or list("的一是不了人我在有他这中大来上个国")
+    return [*PROBE, *fuzz(characters, 2000), *added, *texts]
+
+
 def prove_tokenizer(folder: Path, model: Any, base: Any | None, texts: Iterable[str]) -> list[Check]:
     """Every promise of a tokenizer directory, tried on the probe, on fuzz and on `texts`.
 
@@ -108,9 +115,7 @@ def prove_tokenizer(folder: Path, model: Any, base: Any | None, texts: Iterable[
     text that is ASCII or has no added character tokenised as by the base. Raises ProofError with
     examples.
     """
-    added = [p.piece for p in model.pieces[len(base.pieces) :]] if base is not None else []
-    characters = [c for p in added[:4000] for c in p] or list("的一是不了人我在有他这中大来上个国")
-    every = [*PROBE, *fuzz(characters, 2000), *added, *texts]
+    every = proof_texts(model, base, texts)
     sp = processor(model)
     hf = hf_encode(Tokenizer.from_file(str(folder / "tokenizer.json")))
     checks = [

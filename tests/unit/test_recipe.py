@@ -1,0 +1,267 @@
+"""A recipe is checked whole before its first step; the recipes of the tree and their steps.sh are sound."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from zhllm.cli import main
+from zhllm.commands import STAGES
+from zhllm.config import Config
+from zhllm.errors import ConfigError
+from zhllm.flags import config_from_flags, stage_command
+from zhllm.recipe import Recipe, as_shell, check_sources, open_recipe
+from zhllm.stage import load
+
+RECIPES = sorted(path.parent for path in (ROOT / "recipes").glob("*/recipe.yaml"))
+EVERY_RECIPE = pytest.mark.parametrize("folder", RECIPES, ids=lambda path: path.name)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A recipe of three steps with its documents beside it; `change` edits it."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("实验室的样品每三天记录一次。", encoding="utf-8")
+    write(tmp_path, {})
+    return tmp_path
+
+
+def write(folder: Path, change: dict[str, Any]) -> Path:
+    """recipe.yaml of the folder, with some of its keys replaced."""
+    content: dict[str, Any] = {
+        "about": "Three steps.",
+        "vars": {"documents": "docs", "size": 50},
+        "stages": {
+            "read": {"run": "collect", "source": "${documents}"},
+            "clean": {"documents": "@read", "valid_share": 0.1},
+            "train-vocab": {"corpus": "@clean", "size": "${size}"},
+        },
+        "summary": {"pieces": "train-vocab.pieces"},
+        "paths": {"clean": "@clean"},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**content, **change}, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def stages_with(**changes: Any) -> dict[str, Any]:
+    """The three steps, some with other settings."""
+    stages: dict[str, Any] = {
+        "read": {"run": "collect", "source": "docs"},
+        "clean": {"documents": "@read"},
+        "train-vocab": {"corpus": "@clean", "size": 50},
+    }
+    return {"stages": {**stages, **{name.replace("_", "-"): value for name, value in changes.items()}}}
+
+
+def opened(folder: Path, *assignments: str) -> Recipe:
+    return open_recipe(folder, folder / "run", assignments)
+
+
+def placeholders(folder: Path) -> list[str]:
+    """A value for every var that a recipe leaves to its user."""
+    variables = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")).get("vars") or {}
+    return [f"{name}=/somewhere/{name}" for name, value in variables.items() if value is None]
+
+
+def run_apart(arguments: list[str]) -> tuple[subprocess.CompletedProcess[str], float, set[str]]:
+    """The command in a process of its own: what it did, its seconds, and the packages it imported."""
+    code = (
+        "import sys\nfrom zhllm.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    print('MODULES', *sorted({m.split('.')[0] for m in sys.modules}))\n"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done, time.perf_counter() - start, set(done.stdout.split("MODULES ")[1].split())
+
+
+def test_a_typo_in_the_last_step_is_refused_at_once(tmp_path: Path) -> None:
+    """In 0.3 s on an idle core; the bound leaves room for a busy one, and torch alone would take 2 s."""
+    last = list(yaml.safe_load((ROOT / "recipes/demo/recipe.yaml").read_text(encoding="utf-8"))["stages"])[-1]
+    arguments = ["run", "recipes/demo", "-o", str(tmp_path / "run"), "--set", f"{last}.max_tokenz=3"]
+    tries = [run_apart(arguments) for _ in range(2)]
+    done, _, modules = tries[0]
+    assert done.returncode == 2
+    assert f'stages.{last}.max_tokenz: unknown key. Did you mean "max_tokens"?' in done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
+    assert not modules & {"torch", "transformers", "numpy", "polars", "pyarrow", "sentencepiece", "tokenizers"}
+    assert min(seconds for _, seconds, _ in tries) < 1.5
+
+
+def test_every_problem_is_listed_at_once(here: Path) -> None:
+    vocab = {"corpus": "@clean", "size": "many"}
+    write(here, stages_with(clean={"documents": "@reed", "worker": 2}, train_vocab=vocab, pack={}))
+    with pytest.raises(ConfigError) as found:
+        opened(here)
+    lines = str(found.value).splitlines()
+    assert all(line.startswith(f"{here / 'recipe.yaml'}: ") for line in lines)
+    assert [line.removeprefix(f"{here / 'recipe.yaml'}: ") for line in lines] == [
+        'stages.clean.documents: "@reed": no earlier step is called reed. Did you mean "read"?',
+        'stages.clean.worker: unknown key. Did you mean "workers"?',
+        "stages.train-vocab.size: Input should be a valid integer, unable to parse string as an integer (got 'many').",
+        "stages.pack.corpus: is needed (Cleaned folders (train and valid are kept apart), or documents).",
+        "stages.pack.tokenizer: is needed (Tokenizer or model directory).",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (stages_with(clena={}), 'stages.clena: "clena" is not a stage. Did you mean "clean"? Name it with run:.'),
+        (stages_with(tidy={"run": "clen"}), 'stages.tidy: "clen" is not a stage. Did you mean "clean"?'),
+        (stages_with(read={"run": "collect", "source": "@clean"}), '"@clean": no earlier step is called clean.'),
+        (stages_with(clean={"documents": "${docments}"}), '"${docments}": vars has no docments.'),
+        ({"vars": {"documents": None, "size": 5}}, "vars.documents: has no value. Give --set docum"),
+        ({"summary": {"x": "trainvocab.pieces"}}, "summary.x: no step is called 'trainvocab'. Did you mean \"train-"),
+        ({"summary": {"x": "pieces"}}, "summary.x: no step is called ''."),
+        ({"paths": {"x": "@claen/a.parquet"}}, "paths.x: no step is called 'claen'. Did you mean \"clean\"?"),
+        ({"ask": {"model": "@merg", "questions": []}}, "ask.model: no step is called 'merg'."),
+        ({"stage": {}}, 'stage: unknown key. Did you mean "stages"?'),
+        ({"stages": {}}, "stages: Dictionary should have at least 1 item"),
+        ({"stages": {"clean": None}}, "stages.clean: Input should be a valid dictionary"),
+        (stages_with(train_vocab={"corpus": "@clean", "size": 0}), "stages.train-vocab.size: Input should be greater"),
+        (
+            stages_with(**{"../evil": {"run": "collect", "source": "docs"}}),
+            "stages.../evil.[key]: String should match pattern",
+        ),
+    ],
+)
+def test_a_mistake_is_named_by_its_dotted_key(here: Path, change: dict[str, Any], message: str) -> None:
+    path = write(here, change)
+    with pytest.raises(ConfigError) as found:
+        opened(here)
+    assert f"{path}: {message}" in str(found.value) or (message.startswith('"') and message in str(found.value))
+    assert not (here / "run").exists()
+
+
+def test_equal_keys_are_refused_with_their_line(here: Path) -> None:
+    path = here / "recipe.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("  clean:", "  read: {}\n  clean:", 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r'recipe\.yaml:\d+:3: not valid YAML: the key "read" stands twice'):
+        opened(here)
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- a", "holds list, not a mapping")])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        opened(tmp_path)
+
+
+def test_a_folder_without_a_recipe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no recipe here"):
+        opened(tmp_path)
+
+
+def test_set_changes_vars_and_steps_and_refuses_the_rest(here: Path) -> None:
+    recipe = opened(here, "size=7", "clean.valid_share=0.25", "clean.workers=2")
+    _, clean, vocab = (step.config for step in recipe.steps)
+    assert (vocab.size, clean.valid_share, clean.workers) == (7, 0.25, 2)  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r'--set sise=7: unknown key sise\. Did you mean "size"'):
+        opened(here, "sise=7")
+    with pytest.raises(ConfigError, match=r"--set claen\.workers=2: unknown key claen\.workers"):
+        opened(here, "claen.workers=2")
+    with pytest.raises(ConfigError, match=r'stages\.clean\.worker: unknown key\. Did you mean "workers"'):
+        opened(here, "clean.worker=2")
+    with pytest.raises(ConfigError, match="--set size: is not key=value"):
+        opened(here, "size")
+
+
+def test_paths_are_relative_to_the_recipe_and_given_ones_to_where_one_stands(
+    here: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "mine").mkdir()
+    monkeypatch.chdir(elsewhere)
+    read, clean, _ = (step.config for step in opened(here).steps)
+    assert read.source == (here / "docs",)  # type: ignore[attr-defined]
+    assert clean.documents == (here / "run" / "read",)  # type: ignore[attr-defined]
+    for assignment in ("documents=mine", "read.source=mine"):
+        recipe = opened(here, assignment)
+        assert recipe.steps[0].config.source == (Path("mine"),)  # type: ignore[attr-defined]
+        check_sources(recipe)
+
+
+def test_a_missing_source_is_named_before_anything_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(here, {"vars": {"documents": "dosc", "size": 5}})
+    with pytest.raises(SystemExit) as left:
+        main(["run", str(here), "-o", str(here / "run")])
+    assert left.value.code == 2 and not (here / "run").exists()
+    assert f"stages.read.source: {here / 'dosc'}: there is no such file or folder." in capsys.readouterr().err
+
+
+def test_a_run_folder_is_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code in ((["run", str(here)], 2), (["run", str(here), "--check"], 0)):
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert left.value.code == code
+    assert "-o OUT is needed" in (said := capsys.readouterr()).err
+    assert said.out == f"{here / 'recipe.yaml'}: 3 steps, all valid\n"
+
+
+def test_there_are_three_recipes() -> None:
+    assert [folder.name for folder in RECIPES] == ["demo", "llama2-7b", "llama3-8b"]
+
+
+@EVERY_RECIPE
+def test_the_recipe_is_valid(folder: Path) -> None:
+    recipe = open_recipe(folder, Path("RUN"), placeholders(folder))
+    assert len(recipe.steps) == len(recipe.file.stages) > 10
+    assert all(step.about for step in recipe.steps), "every step says what it is for"
+    if not placeholders(folder):
+        check_sources(recipe)
+
+
+@EVERY_RECIPE
+def test_steps_sh_is_what_the_program_prints(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made by: zhllm run recipes/NAME --steps > recipes/NAME/steps.sh"""
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as left:
+        main(["run", f"recipes/{folder.name}", "--steps"])
+    assert left.value.code == 0
+    script = folder / "steps.sh"
+    assert script.read_text(encoding="utf-8") == capsys.readouterr().out
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+@EVERY_RECIPE
+def test_every_command_of_steps_sh_is_the_step_of_the_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    recipe = open_recipe(folder, Path("RUN"), placeholders(folder))
+    text = (folder / "steps.sh").read_text(encoding="utf-8").replace("\\\n", " ")
+    variables = {"RUN": "RUN", **{a.split("=")[0].upper(): a.split("=")[1] for a in placeholders(folder)}}
+    lines = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("zhllm ")]
+    assert len(lines) == len(recipe.steps)
+    for words, step in zip(lines, recipe.steps, strict=True):
+        for name, value in variables.items():
+            words = [word.replace(f"${name}", value) for word in words]
+        found, out = parsed(words[1], words[2:])
+        assert (words[1], found, out) == (step.stage.name, step.config, Path("RUN") / step.name)
+
+
+def parsed(name: str, arguments: list[str]) -> tuple[Config, Path]:
+    """The config and output folder that the command line would run with."""
+    context = stage_command(name, STAGES[name]).make_context(name, list(arguments))
+    values = {key: value for key, value in context.params.items() if key not in ("out", "json")}
+    return config_from_flags(load(name).config, values), context.params["out"]
+
+
+def test_a_script_quotes_what_a_shell_would_read(here: Path) -> None:
+    name = "my docs $(rm -rf)'s"
+    (here / name).mkdir()
+    script = as_shell(opened(here, f"documents={here / name}"))
+    line = next(line for line in script.replace("\\\n", " ").splitlines() if line.startswith("zhllm collect"))
+    assert shlex.split(line)[3] == str(here / name)
