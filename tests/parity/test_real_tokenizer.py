@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from tokenizers import Tokenizer
 from toys import stage, write_jsonl
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -19,25 +18,23 @@ from zhllm.vocab.hf_files import write_tokenizer
 from zhllm.vocab.proof import PROBE, fuzz
 from zhllm.vocab.sentencepiece_model import load
 
-CODE = """
-import re, sys\tas  s
-class 类(object):  # 注释：全角（括号）
-    def __init__(self, 名字: str = "默认\\n") -> None:
-        self.x = {'键': [1, 2.5e-3, 0xFF], "emoji": "👩‍💻🏳️‍🌈"}   \t
-
-SELECT * FROM `表` WHERE 名称 LIKE '%合同%' AND id >= 10;
-<div class="标题">第一条　总则</div><!-- 注 -->
-for(int i=0;i<n;++i){a[i]^=b[i]<<3;}//循环
-   \t  　 \u00a0 \u200b
-$ git commit -m "修复：空格  与制表符\t" && echo '完成✅'
-""".split("\n")
+CODE = (
+    "import re, sys\tas  s",
+    "class 类(object):  # 注释：全角（括号）",
+    '    def __init__(self, 名字: str = "默认\\n") -> None:',
+    "        self.x = {'键': [1, 2.5e-3, 0xFF], \"emoji\": \"👩‍💻🏳️‍🌈\"}   \t",
+    "SELECT * FROM `表` WHERE 名称 LIKE '%合同%' AND id >= 10;",
+    '<div class="标题">第一条　总则</div><!-- 注 -->',
+    "for(int i=0;i<n;++i){a[i]^=b[i]<<3;}//循环",
+    "   \t  \u3000 \u00a0 \u200b",
+    "$ git commit -m \"修复：空格  与制表符\t\" && echo '完成✅'",
+)
 
 
 def lines_of(path: Path, start: int, stop: int) -> list[str]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        texts = [json.loads(line)["text"] for number, line in enumerate(file) if start <= number < stop]
-    return [line for text in texts for line in text.split("\n")]
+    data = path.read_bytes()
+    rows = (gzip.decompress(data) if path.suffix == ".gz" else data).decode().splitlines()[start:stop]
+    return [line for row in rows for line in json.loads(row)["text"].split("\n")]
 
 
 @pytest.mark.slow
@@ -86,15 +83,13 @@ def test_llama2_from_train_vocab_to_export(
         assert server.tokenize(lines[:50], add_special=True) == auto(lines[:50])["input_ids"]
 
     old = sentencepiece.SentencePieceProcessor(model_file=str(llama2 / "tokenizer.model"))
-    assert [i for i, e in zip(ids, old.encode(lines), strict=True) if max(i, default=0) < 32000] == [
-        e for i, e in zip(ids, old.encode(lines), strict=True) if max(i, default=0) < 32000
-    ]
+    for new_ids, old_ids in zip(ids, old.encode(lines), strict=True):
+        assert new_ids == old_ids or max(new_ids) >= 32000, "a text without added pieces changed"
     assert spm.encode(english) == old.encode(english)
     fewer = sum(map(len, spm.encode(held_out))) / sum(map(len, old.encode(held_out)))
     assert fewer < 0.65, "the extension is an efficiency feature"
     quality = manifest.read(gguf).metrics  # type: ignore[union-attr]
     assert quality["kl_mean_f16"] < 1e-6 and quality["llama_cpp_kl_max_f16"] < 1e-4
-    assert Tokenizer.from_file(str(merged / "tokenizer.json")).get_vocab_size() == rows
     with capsys.disabled():
         print(f"\n{len(lines):,} lines: the same ids in 4 engines; {fewer:.2f} of the base's tokens on held-out law")
     assert len(lines) > 5000

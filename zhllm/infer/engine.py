@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,6 @@ from zhllm.errors import DataError
 from zhllm.model.directory import chat_template
 from zhllm.text.prompt_format import FORMATS, Message, PromptFormat, format_of
 from zhllm.vocab.tokenizer import Tokenizer
-
 
 # llama.cpp takes the memory of the whole context at the start: 4 GB for a Llama-2-7B at 8192.
 MAX_CONTEXT = 8192
@@ -118,11 +118,14 @@ class TransformersEngine(Engine):
         return int(self.model.config.max_position_embeddings)
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
-        return self.tokenizer.encode_prompt(self.chat_format.render(messages, answer_next=True))
+        ids = self.tokenizer.encode_prompt(self.chat_format.render(messages, answer_next=True))
+        if len(ids) >= self.context:
+            raise DataError(f"the prompt has {len(ids)} tokens, the model reads {self.context} with its answer.")
+        return ids
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the rendered prompt."""
-        return len(self._ids(messages))
+        return len(self.tokenizer.encode_prompt(self.chat_format.render(messages, answer_next=True)))
 
     def answer_many(self, chats: Sequence[Sequence[Message]], max_tokens: int) -> list[str]:
         """The greedy answer to each chat, in batches of prompts of similar length."""
@@ -131,9 +134,9 @@ class TransformersEngine(Engine):
         by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         for start in range(0, len(prompts), BATCH):
             indices = by_length[start : start + BATCH]
-            made = greedy(self.model, [prompts[i] for i in indices], max_tokens, self.ends)
+            made = greedy(self.model, [prompts[i] for i in indices], max_tokens, self.ends, self.context)
             for index, ids in zip(indices, made, strict=True):
-                answers[index] = self.tokenizer.decode(ids).strip()
+                answers[index] = decode_whole(self.tokenizer, ids).strip()
         return answers
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
@@ -142,15 +145,17 @@ class TransformersEngine(Engine):
 
         ids = torch.tensor([self._ids(messages)], device=self.device)
         generator = torch.Generator(self.device).manual_seed(sampling.seed)
-        yield from decode_stream(self.tokenizer, _sampled(self.model, ids, sampling, self.ends, generator))
+        tokens = islice(_sampled(self.model, ids, sampling, self.ends, generator), self.context - ids.shape[1])
+        yield from decode_stream(self.tokenizer, tokens)
 
 
 def greedy(
-    model: Any, prompts: Sequence[Sequence[int]], max_tokens: int, ends: Sequence[int]
+    model: Any, prompts: Sequence[Sequence[int]], max_tokens: int, ends: Sequence[int], context: int
 ) -> list[list[int]]:
     """The likeliest continuation of each prompt, up to its end token (left out).
 
-    Shorter prompts are padded on the left; the mask and the positions keep the padding unseen.
+    Prompt and continuation together have `context` tokens at most. Shorter prompts are padded on the
+    left; the mask and the positions keep the padding unseen.
     """
     import torch
 
@@ -175,6 +180,8 @@ def greedy(
                 open_rows.discard(row)
             if row in open_rows:
                 made[row].append(token)
+                if len(prompts[row]) + len(made[row]) == context:
+                    open_rows.discard(row)
         if not open_rows:
             break
     return made
@@ -220,19 +227,26 @@ def _draw(logits: Any, seen: Any, sampling: Sampling, generator: Any) -> Any:
     return torch.multinomial(logits.softmax(-1), 1, generator=generator)
 
 
+def decode_whole(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """Text of ids, without the bytes of a last character that is not complete.
+
+    At most three bytes can wait for a fourth. They are left out before decoding, because tokenizers
+    takes a run of byte tokens for invalid as a whole when its last character is cut.
+    """
+    texts = (tokenizer.decode(ids[: len(ids) - cut]) for cut in range(4))
+    return next((text for text in texts if not text.endswith("\ufffd")), tokenizer.decode(ids))
+
+
 def decode_stream(tokenizer: Tokenizer, tokens: Iterator[int]) -> Iterator[str]:
     """Text as soon as whole characters are there; a byte-fallback character waits for its last byte."""
     ids: list[int] = []
     shown = 0
     for token in tokens:
         ids.append(token)
-        whole = tokenizer.decode(ids).lstrip().rstrip("\ufffd")
+        whole = decode_whole(tokenizer, ids).lstrip()
         if len(whole) > shown:
             yield whole[shown:]
             shown = len(whole)
-    rest = tokenizer.decode(ids).lstrip()[shown:]
-    if rest:
-        yield rest
 
 
 class LlamaEngine(Engine):
@@ -244,8 +258,10 @@ class LlamaEngine(Engine):
 
         metadata = GgufFile(model).metadata
         self.chat_format = choose_format(model, metadata.get("tokenizer.chat_template"), fallback_format)
-        length = int(metadata[f"{metadata['general.architecture']}.context_length"])
-        self._context = min(length, MAX_CONTEXT // parallel)
+        length = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+        if length is None:
+            raise DataError(f"{model}: names no context_length; is it a language model?")
+        self._context = min(int(length), MAX_CONTEXT // parallel)
         self._stack = ExitStack()
         self._server = LlamaServer(model, n_ctx=self._context, n_parallel=parallel)
 

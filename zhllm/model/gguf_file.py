@@ -69,7 +69,8 @@ def open_source(folder: Path) -> Source:
     config = read_config(folder)
     found = [ARCHITECTURES[a] for a in config.get("architectures") or () if a in ARCHITECTURES]
     if not found:
-        raise DataError(f"{folder}: architecture {config.get('architectures')}; export knows {', '.join(ARCHITECTURES)}.")
+        given = config.get("architectures")
+        raise DataError(f"{folder}: architecture {given}; export knows {', '.join(ARCHITECTURES)}.")
     arch, label = found[0]
     rope_kind(config)
     weights = Checkpoint(folder)
@@ -158,7 +159,7 @@ def _add_metadata(writer: GGUFWriter, source: Source, name: str, file_type: str)
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(rope(config).get("rope_theta", 10000.0))
+    writer.add_rope_freq_base(rope(config)["rope_theta"])
     if source.architecture == "llama":
         writer.add_rope_dimension_count(head_dim)
     writer.add_vocab_size(source.weights.specs[EMBED].shape[0])
@@ -171,9 +172,9 @@ def _add_metadata(writer: GGUFWriter, source: Source, name: str, file_type: str)
 
 
 def rope(config: dict[str, Any]) -> dict[str, Any]:
-    """Rotary settings, from transformers 5's `rope_parameters` or the older keys."""
-    older = {"rope_theta": config.get("rope_theta", 10000.0), **(config.get("rope_scaling") or {})}
-    return {**older, **(config.get("rope_parameters") or {})}
+    """Rotary settings as transformers reads them: the older `rope_scaling` wins over `rope_parameters`."""
+    settings = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    return {"rope_theta": config.get("rope_theta", 10000.0), **settings}
 
 
 def rope_kind(config: dict[str, Any]) -> str:

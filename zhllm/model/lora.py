@@ -21,6 +21,17 @@ from zhllm.vocab.tokenizer import read_json
 
 PREFIX = "base_model.model."
 NEW_ROWS_FILE = "new_rows.safetensors"
+ADAPTER_FILE = "adapter_model.safetensors"
+# Settings of adapter_config.json that are read here, or that do not touch what a merge computes.
+COVERED = {
+    "peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode",
+    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "target_modules", "exclude_modules",
+    "layers_to_transform", "layers_pattern", "lora_dropout", "bias", "init_lora_weights", "loftq_config",
+    "eva_config", "corda_config", "lora_ga_config", "megatron_config", "megatron_core", "qalora_group_size",
+    "runtime_config", "ensure_weight_tying",
+}  # fmt: skip
+# Ways to draw the first A and B; the others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) change the base as well.
+PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 _PART = re.compile(r"^(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(\.weight)?$")
 
 
@@ -33,12 +44,16 @@ class LowRank:
     scale: float
     magnitude: F32 | None = None  # (O,)
 
-    def apply(self, weight: F32, rows: slice) -> F32:
-        """The given rows (n, I) of the updated weight, float32."""
-        updated = weight + np.float32(self.scale) * (self.b[rows] @ self.a)
+    def apply(self, weight: F32, base: F32, rows: slice) -> F32:
+        """The given rows, (n, I) float32, with the update: `weight` so far, DoRA's norm that of the `base`.
+
+        That is what peft computes with several adapters at once, each trained on the base alone.
+        """
+        gain = np.float32(self.scale) * (self.b[rows] @ self.a)
+        updated: F32 = weight + gain
         if self.magnitude is None:
             return updated
-        norm = np.linalg.norm(updated, axis=1, keepdims=True)
+        norm = np.linalg.norm(base + gain, axis=1, keepdims=True)
         scaled: F32 = updated * (self.magnitude[rows, None] / norm)
         return scaled
 
@@ -61,12 +76,15 @@ class Adapter:
             self.new_rows = {name: rows.f32(name) for name in rows.specs}
         if not self.updates and not self.new_rows:
             raise DataError(
-                f"{folder}: is not an adapter: it has neither adapter_config.json with LoRA tensors nor {NEW_ROWS_FILE}."
+                f"{folder}: is not an adapter: it has neither adapter_config.json with LoRA tensors "
+                f"nor {NEW_ROWS_FILE}."
             )
 
     def _read_lora(self, config: dict[str, Any]) -> None:
         refuse_unknown(self.folder, config)
-        tensors = Checkpoint(self.folder / "adapter_model.safetensors")
+        if not (self.folder / ADAPTER_FILE).is_file():
+            raise DataError(f"{self.folder}: has no {ADAPTER_FILE}. Convert adapter_model.bin to safetensors first.")
+        tensors = Checkpoint(self.folder / ADAPTER_FILE)
         parts: dict[str, dict[str, F32]] = {}
         for name in tensors.specs:
             match = _PART.match(name)
@@ -74,37 +92,48 @@ class Adapter:
                 raise DataError(f"{self.folder}: does not know what to do with the tensor {name}.")
             module = match["module"].removeprefix(PREFIX)
             parts.setdefault(module, {})[match["part"]] = tensors.f32(name)
+        wanted = {"lora_A", "lora_B"} | ({"lora_magnitude_vector"} if config.get("use_dora") else set())
         for module, found in parts.items():
-            if "lora_A" not in found or "lora_B" not in found:
-                raise DataError(f"{self.folder}: {module} has {sorted(found)}, not both lora_A and lora_B.")
-            scale = scale_of(config, module)
+            if found.keys() != wanted:
+                raise DataError(f"{self.folder}: {module} has {sorted(found)}, not {sorted(wanted)}.")
+            rank, scale = rank_and_scale(config, module)
+            shapes = found["lora_A"].shape, found["lora_B"].shape
+            if (shapes[0][0], shapes[1][1]) != (rank, rank):
+                raise DataError(
+                    f"{self.folder}: {module} has lora_A {shapes[0]} and lora_B {shapes[1]}, "
+                    f"but adapter_config.json gives it rank {rank}."
+                )
             self.updates[f"{module}.weight"] = LowRank(
                 found["lora_A"], found["lora_B"], scale, found.get("lora_magnitude_vector")
             )
 
 
 def refuse_unknown(folder: Path, config: dict[str, Any]) -> None:
-    """DataError for adapter settings that a plain merge would get wrong in silence."""
+    """DataError for adapter settings that a plain merge would get wrong in silence.
+
+    What is set and not known to leave the sum W + scale B A alone is refused, so that a later peft's
+    variants are too.
+    """
     kind = config.get("peft_type")
     if kind != "LORA":
         raise DataError(f"{folder}: is a {kind} adapter; zhllm merges LORA adapters.")
-    wrong = {
-        "bias": config.get("bias", "none") != "none",
-        "modules_to_save": bool(config.get("modules_to_save")),
-        "fan_in_fan_out": bool(config.get("fan_in_fan_out")),
-        "trainable_token_indices": bool(config.get("trainable_token_indices")),
-        "init_lora_weights": str(config.get("init_lora_weights")).lower().startswith(("pissa", "olora", "corda")),
-    }
-    found = [name for name, is_wrong in wrong.items() if is_wrong]
+    lacking = [name for name in ("r", "lora_alpha") if name not in config]
+    if lacking:
+        raise DataError(f"{folder}: adapter_config.json has no {' and no '.join(lacking)}.")
+    found = [name for name, value in config.items() if value and name not in COVERED]
+    if config.get("bias", "none") != "none":
+        found.append("bias")
+    if config.get("init_lora_weights", True) not in PLAIN_STARTS:
+        found.append(f"init_lora_weights={config['init_lora_weights']}")
     if found:
         raise DataError(f"{folder}: adapter_config.json sets {', '.join(found)}, which this merge does not cover.")
 
 
-def scale_of(config: dict[str, Any], module: str) -> float:
-    """alpha / rank of a module (alpha / sqrt(rank) for rsLoRA), alpha_pattern and rank_pattern respected."""
+def rank_and_scale(config: dict[str, Any], module: str) -> tuple[float, float]:
+    """A module's rank, and alpha / rank (alpha / sqrt(rank) for rsLoRA); both patterns respected."""
     alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
     rank = _pattern(config.get("rank_pattern"), module, config["r"])
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _pattern(patterns: dict[str, float] | None, module: str, default: float) -> float:
@@ -115,10 +144,11 @@ def _pattern(patterns: dict[str, float] | None, module: str, default: float) -> 
     return default
 
 
-def merged_blocks(base: Checkpoint, name: str, adapters: Sequence[Adapter], first_new: int | None) -> Iterator[Array]:
+def merged_blocks(base: Checkpoint, name: str, adapters: Sequence[Adapter]) -> Iterator[Array]:
     """Storage blocks of one merged tensor: float32 arithmetic, one rounding at the end.
 
-    `first_new` is the row at which an adapter's new rows begin.
+    Trained rows take the place of the matrix's last ones, a later adapter's over an earlier one's;
+    then the low-rank updates are applied in order.
     """
     matrix, dtype = base.raw(name), base.specs[name].dtype
     updates = [a.updates[name] for a in adapters if name in a.updates]
@@ -127,16 +157,14 @@ def merged_blocks(base: Checkpoint, name: str, adapters: Sequence[Adapter], firs
         yield matrix
         return
     for block in row_blocks(matrix.shape[0], matrix[0].nbytes):
-        values = to_f32(matrix[block], dtype)
-        for update in updates:
-            values = update.apply(values, block)
-        yield from_f32(values, dtype) if updates else _with_new_rows(matrix[block], block, rows_of, first_new, dtype)
-
-
-def _with_new_rows(old: Array, block: slice, rows_of: Sequence[F32], first_new: int | None, dtype: str) -> Array:
-    assert first_new is not None
-    out = np.array(old)
-    at = max(block.start, first_new)
-    if at < block.stop:
-        out[at - block.start :] = from_f32(rows_of[-1][at - first_new : block.stop - first_new], dtype)
-    return out
+        stored = np.array(matrix[block])
+        for rows in rows_of:
+            first = matrix.shape[0] - len(rows)
+            at = max(block.start, first)
+            stored[at - block.start :] = from_f32(rows[at - first : max(block.stop - first, 0)], dtype)
+        if updates:
+            weight = start = to_f32(stored, dtype)
+            for update in updates:
+                weight = update.apply(weight, start, block)
+            stored = from_f32(weight, dtype)
+        yield stored

@@ -19,6 +19,7 @@ def open_model(folder: Path, dtype: Any = "auto") -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its table of missing weights would stand above our one line
     # peft still asks by the older name; nothing the user could change.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     try:

@@ -84,7 +84,8 @@ def _questions(config: EvaluateConfig, model: Path, role: str, out: Path) -> dic
     from zhllm.model.directory import chat_template
     from zhllm.progress import append_jsonl
 
-    paths = [path for path in config.data if _is_questions(path)]
+    # Without another task every file must be a question set, so a mistake in its first line is named too.
+    paths = [path for path in config.data if config.task == ("questions",) or _is_questions(path)]
     if not paths:
         raise DataError('--task questions: --data names no question set (jsonl with "question" and "answer").')
     questions = [question for path in paths for question in read_questions(path)]

@@ -42,10 +42,10 @@ def run(config: MergeConfig, out: Path) -> Metrics:
     for path in config.adapter:
         check_lineage(config.model, path)
     base, adapters = Checkpoint(config.model), [Adapter(path) for path in config.adapter]
-    first_new = check_fit(config, base, adapters)
+    check_fit(config, base, adapters)
     with Writer(out, list(base.specs.values())) as writer:
         for name in base.specs:
-            writer.write(name, merged_blocks(base, name, adapters, first_new))
+            writer.write(name, merged_blocks(base, name, adapters))
     copy_tokenizer(config.model, out)
     for path in config.adapter:
         if (template := chat_template(path)) is not None:
@@ -76,9 +76,8 @@ def check_lineage(model: Path, adapter: Path) -> None:
         )
 
 
-def check_fit(config: MergeConfig, base: Checkpoint, adapters: list[Adapter]) -> int | None:
-    """DataError when an adapter tensor has no place in the base; returns where new rows begin."""
-    first_new: int | None = None
+def check_fit(config: MergeConfig, base: Checkpoint, adapters: list[Adapter]) -> None:
+    """DataError when an adapter tensor has no place in the base."""
     for path, adapter in zip(config.adapter, adapters, strict=True):
         for name, update in adapter.updates.items():
             shape = base.specs[name].shape if name in base.specs else None
@@ -94,11 +93,13 @@ def check_fit(config: MergeConfig, base: Checkpoint, adapters: list[Adapter]) ->
                     f"{path}: holds new rows of {name}, {rows.shape[0]} x {rows.shape[1]}, that do not fit "
                     f"{config.model} ({total} rows)."
                 )
-            first_new = total - len(rows)
-    return first_new
 
 
-PROBE = ("人工智能模型的训练需要大量的中文语料。", "The quick brown fox jumps over the lazy dog.", "２０２６年　价格：￥９９．５")
+PROBE = (
+    "人工智能模型的训练需要大量的中文语料。",
+    "The quick brown fox jumps over the lazy dog.",
+    "２０２６年　价格：￥９９．５",
+)
 
 
 def prove_logits(config: MergeConfig, out: Path, tokenizer: Any) -> dict[str, float]:
@@ -133,4 +134,4 @@ def read_dtype(folder: Path) -> str:
     return {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(largest.dtype, largest.dtype)
 
 
-STAGE = Stage("merge", 1, MergeConfig, run)
+STAGE = Stage("merge", 2, MergeConfig, run)

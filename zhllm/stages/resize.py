@@ -37,8 +37,10 @@ def run(config: ResizeConfig, out: Path) -> Metrics:
     from zhllm.model.tensors import Checkpoint, Spec, Writer
     from zhllm.vocab.tokenizer import Tokenizer
 
-    base = Checkpoint(config.model)
     model_config = read_config(config.model)
+    base = Checkpoint(config.model)
+    for name in [EMBED] if model_config.get("tie_word_embeddings") else [EMBED, HEAD]:
+        base.raw(name)
     sub_ids, base_size = _sub_ids(config, model_config["vocab_size"])
     size = base_size + len(sub_ids)
     matrices = [name for name in (EMBED, HEAD) if name in base.specs]

@@ -63,7 +63,7 @@ def _records(file: Path) -> list[dict[str, object]]:
         import polars
 
         return polars.read_parquet(file).to_dicts()
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n")
     if file.suffix == ".tsv":
         header = lines[0].split("\t")
         return [dict(zip(header, line.split("\t"), strict=True)) for line in lines[1:]]

@@ -74,9 +74,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 def _loss_and_gradient(logits: Tensor, labels: Tensor) -> Tensor:
     """The chunk's summed loss; `logits` become softmax - onehot in place."""
     index = labels[:, None]
+    highest = logits.amax(dim=1, keepdim=True)
+    logits.sub_(highest)
     chosen = logits.gather(1, index)
-    log_sum = logits.logsumexp(dim=1, keepdim=True)
-    loss = (log_sum - chosen).sum()
-    logits.sub_(log_sum).exp_()
+    total = logits.exp_().sum(dim=1, keepdim=True)
+    loss = (total.log() - chosen).sum()
+    logits.div_(total)
     logits.scatter_add_(1, index, torch.full_like(chosen, -1.0))
     return loss

@@ -17,7 +17,13 @@ from typing import Any
 
 from zhllm.errors import DataError
 from zhllm.text.han import is_han
-from zhllm.vocab.sentencepiece_model import CONTROL, NORMAL, bare_processor, copy_of
+from zhllm.vocab.sentencepiece_model import (
+    CONTROL,
+    NORMAL,
+    USER_DEFINED,
+    bare_processor,
+    copy_of,
+)
 
 # llama.cpp's converter has special cases for these vocabulary sizes (CodeLlama's).
 FORBIDDEN_SIZES = (32016, 49152)
@@ -40,8 +46,14 @@ def extend(base: Any, pieces: Sequence[str], pad_piece: str | None = "<pad>") ->
 
     Base ids, pieces and scores stay as they are. Pieces the base has, duplicates, pieces that are
     not Han and unreachable pieces are left out and returned by reason. Raises DataError when nothing
-    is left to add or the final size is one that converters mistake.
+    is left to add, the final size is one that converters mistake, or the base has user-defined pieces.
     """
+    user_defined = [p.piece for p in base.pieces if p.type == USER_DEFINED]
+    if user_defined:
+        raise DataError(
+            f"the base holds {len(user_defined)} user-defined pieces (such as {user_defined[0]!r}), around which "
+            "SentencePiece, Hugging Face and llama.cpp cut a text in different ways."
+        )
     in_base = {p.piece for p in base.pieces}
     left_out: dict[str, list[str]] = {}
     wanted: list[str] = []

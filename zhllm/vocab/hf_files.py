@@ -57,13 +57,10 @@ def _added_tokens(model: Any) -> list[tuple[int, str]]:
 def tokenizer_json(model: Any) -> dict[str, Any]:
     """The content of `tokenizer.json`: normaliser Prepend ▁ + Replace, no pre-tokenizer."""
     ids = special_ids(model)
-    bos = model.pieces[ids["bos"]].piece
     prepend = [{"type": "Prepend", "prepend": META_SPACE}] * model.normalizer_spec.add_dummy_prefix
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": META_SPACE}
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] * len(prepend)
     unspace = {"type": "Replace", "pattern": {"String": META_SPACE}, "content": " "}
-    start = {"SpecialToken": {"id": bos, "type_id": 0}}
-    sequence = [{"Sequence": {"id": name, "type_id": kind}} for kind, name in enumerate("AB")]
     return {
         "version": "1.0",
         "truncation": None,
@@ -75,12 +72,7 @@ def tokenizer_json(model: Any) -> dict[str, Any]:
         ],
         "normalizer": {"type": "Sequence", "normalizers": [*prepend, replace]},
         "pre_tokenizer": None,
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [start, sequence[0]],
-            "pair": [start, sequence[0], {"SpecialToken": {"id": bos, "type_id": 1}}, sequence[1]],
-            "special_tokens": {bos: {"id": bos, "ids": [ids["bos"]], "tokens": [bos]}},
-        },
+        "post_processor": _starts_with(model.pieces[ids["bos"]].piece, ids["bos"]) if "bos" in ids else None,
         "decoder": {
             "type": "Sequence",
             "decoders": [unspace, {"type": "ByteFallback"}, {"type": "Fuse"}, *strip],
@@ -100,6 +92,18 @@ def tokenizer_json(model: Any) -> dict[str, Any]:
     }
 
 
+def _starts_with(bos: str, bos_id: int) -> dict[str, Any]:
+    """The post-processor that puts BOS before a text."""
+    first, second = ([{"SpecialToken": {"id": bos, "type_id": n}}, {"Sequence": {"id": "AB"[n], "type_id": n}}]
+                     for n in (0, 1))  # fmt: skip
+    return {
+        "type": "TemplateProcessing",
+        "single": first,
+        "pair": first + second,
+        "special_tokens": {bos: {"id": bos, "ids": [bos_id], "tokens": [bos]}},
+    }
+
+
 def tokenizer_config(model: Any, chat_template: str | None) -> dict[str, Any]:
     """The content of `tokenizer_config.json`, readable by transformers 4 and 5."""
     ids = special_ids(model)
@@ -112,7 +116,7 @@ def tokenizer_config(model: Any, chat_template: str | None) -> dict[str, Any]:
         },
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1000000000000000019884624838656,
-        "add_bos_token": True,
+        "add_bos_token": "bos" in ids,
         "add_eos_token": False,
         "padding_side": "left",
         **{f"{role}_token": model.pieces[i].piece for role, i in ids.items()},
