@@ -151,7 +151,8 @@ def test_the_normal_form_keeps_letters_and_digits() -> None:
 def test_the_interval_is_deterministic_and_holds_the_share() -> None:
     hits = [True] * 30 + [False] * 10
     low, high = bootstrap_interval(hits)
-    assert (low, high) == bootstrap_interval(hits) and low < 0.75 < high
+    many = [number % 3 == 0 for number in range(997)]
+    assert len({bootstrap_interval(many) for _ in range(5)}) == 1
     # The normal approximation: 0.75 -+ 1.96 sqrt(0.75 * 0.25 / 40) = 0.616 .. 0.884
     assert (low, high) == pytest.approx((0.616, 0.884), abs=0.03)
     assert bootstrap_interval([True] * 9) == (1.0, 1.0)

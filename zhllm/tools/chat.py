@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +16,26 @@ if TYPE_CHECKING:
     from zhllm.infer.engine import Engine, Sampling
     from zhllm.text.prompt_format import Message
 
+FORMATS = click.Choice(["llama2", "llama3", "chatml", "plain"])
+SHARE = click.FloatRange(0, 1, min_open=True)
+POSITIVE = click.FloatRange(0, min_open=True)
 
-@click.command()
+
+@click.command(context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path, exists=True))
 @click.option("--once", metavar="TEXT", help="Answer this on stdout and leave (for scripts).")
 @click.option("--system", metavar="TEXT", help="System prompt.")
-@click.option("--prompt-format", type=click.Choice(["llama2", "llama3", "chatml", "plain"]), help="For a model without a chat template.")
-@click.option("--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Longest answer, in tokens.")
-@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 takes the likeliest token.")
-@click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True), help="Nucleus sampling; 1 is off.")
-@click.option("--top-k", default=0, show_default=True, type=click.IntRange(0), help="Draw among the k likeliest; 0 is off.")
-@click.option("--min-p", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Leave out tokens below this share of the likeliest; 0 is off.")
-@click.option("--repeat-penalty", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Above 1: repeat less; 1 is off.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
-def command(model: Path, once: str | None, system: str | None, prompt_format: str | None, max_tokens: int, **draws: float) -> None:
+@click.option("--prompt-format", type=FORMATS, help="For a model without a chat template.")
+@click.option("--max-tokens", default=256, type=click.IntRange(1), help="Longest answer, in tokens.")
+@click.option("--temperature", default=0.0, type=click.FloatRange(0), help="0 takes the likeliest token.")
+@click.option("--top-p", default=1.0, type=SHARE, help="Draw among the likeliest that hold this share; 1 is off.")
+@click.option("--top-k", default=0, type=click.IntRange(0), help="Draw among the k likeliest; 0 is off.")
+@click.option("--min-p", default=0.0, type=click.FloatRange(0, 1), help="Least share of the likeliest's; 0 is off.")
+@click.option("--repeat-penalty", default=1.0, type=POSITIVE, help="Above 1: repeat less; 1 is off.")
+@click.option("--seed", default=0, help="Seed of the draws.")
+def command(
+    model: Path, once: str | None, system: str | None, prompt_format: str | None, max_tokens: int, **draws: float
+) -> None:
     """Talk to MODEL: a model directory (transformers) or a .gguf file (llama.cpp).
 
     The conversation goes on over several turns; when it no longer fits, its oldest turns leave it.
@@ -49,17 +57,18 @@ def command(model: Path, once: str | None, system: str | None, prompt_format: st
 
 
 def _talk(engine: Engine, start: list[Message], sampling: Sampling) -> None:
-    try:
-        import readline  # noqa: F401 - gives input() line editing and history
-    except ImportError:
-        pass
+    at_terminal = sys.stdin.isatty()  # from a pipe come questions only, and only answers go to stdout
+    if at_terminal:
+        with suppress(ImportError):
+            import readline  # noqa: F401 - gives input() line editing and history
     say("/clear starts anew, /exit leaves")
     history = list(start)
     while True:
         try:
-            text = input("> ").strip()
+            text = input("> " if at_terminal else "").strip()
         except EOFError:
-            click.echo()
+            if at_terminal:
+                click.echo()
             return
         if text == "/exit":
             return

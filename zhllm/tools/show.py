@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from zhllm.errors import DataError
 
+FOLDER = click.Path(path_type=Path, exists=True)
+FORMATS = click.Choice(["llama2", "llama3", "chatml", "plain"])
+
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("-n", "count", default=5, show_default=True, type=click.IntRange(1), help="How many to show.")
 @click.option("--seed", type=int, help="Show a seeded random choice instead of the first ones.")
-@click.option("--tokenizer", type=click.Path(path_type=Path, exists=True), help="Colour a chat's tokens: what is learnt is green.")
-@click.option("--prompt-format", default="llama2", show_default=True, type=click.Choice(["llama2", "llama3", "chatml", "plain"]), help="Format for --tokenizer.")
+@click.option("--tokenizer", type=FOLDER, help="Colour a chat's tokens: what is learnt is green.")
+@click.option("--prompt-format", default="llama2", show_default=True, type=FORMATS, help="Format for --tokenizer.")
 @click.option("--manifest", "only_manifest", is_flag=True, help="Show the manifest of a folder.")
-def command(path: Path, count: int, seed: int | None, tokenizer: Path | None, prompt_format: str, only_manifest: bool) -> None:
+def command(
+    path: Path, count: int, seed: int | None, tokenizer: Path | None, prompt_format: str, only_manifest: bool
+) -> None:
     """Show what is in PATH: a stage's folder, or one of its files.
 
     \b
@@ -28,7 +34,7 @@ def command(path: Path, count: int, seed: int | None, tokenizer: Path | None, pr
     zhllm show runs/demo/pretrain --manifest
     """
     if only_manifest:
-        click.echo((_manifest_of(path)).read_text(encoding="utf-8"), nl=False)
+        click.echo(_manifest_of(path).read_text(encoding="utf-8"), nl=False)
         return
     files = _files_of(path)
     if not files:
@@ -63,16 +69,23 @@ def _records(file: Path) -> list[dict[str, object]]:
         import polars
 
         return polars.read_parquet(file).to_dicts()
-    lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n")
     if file.suffix == ".tsv":
+        lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n")
         header = lines[0].split("\t")
         return [dict(zip(header, line.split("\t"), strict=True)) for line in lines[1:]]
-    if file.suffix == ".jsonl":
-        return [json.loads(line) for line in lines if line.strip()]
-    if file.suffix == ".json":
-        content = json.loads("\n".join(lines))
-        return content if isinstance(content, list) else [content]
+    if file.suffix in (".jsonl", ".json"):
+        return list(_json_records(file))
     raise DataError(f"{file}: show reads parquet, jsonl, json and tsv.")
+
+
+def _json_records(file: Path) -> Iterator[dict[str, object]]:
+    from zhllm.text.document import Rejected
+    from zhllm.text.records import read_records
+
+    for record in read_records(file, str(file)):
+        if isinstance(record, Rejected):
+            raise DataError(f"{record.where()}: {record.reason}.")
+        yield record.value
 
 
 def _choose(records: list[dict[str, object]], count: int, seed: int | None) -> list[dict[str, object]]:

@@ -48,8 +48,9 @@ def state_of(run_dir: Path) -> list[dict[str, Any]]:
             changed = manifest.changed_files(folder, made)
             numbers = {k: v for k, v in made.metrics.items() if isinstance(v, int | float)}
             note = ", ".join(f"{k} {v:,.4g}" for k, v in list(numbers.items())[:SHOWN_METRICS])
-            row |= {"state": "damaged" if changed else "done", "seconds": made.made_by["seconds"], "metrics": made.metrics}
-            row["note"] = f"changed since: {', '.join(changed[:3])}" if changed else note
+            row |= {"state": "done", "seconds": made.made_by["seconds"], "metrics": made.metrics, "note": note}
+            if changed:
+                row |= {"state": "damaged", "note": f"changed since: {', '.join(changed[:3])}"}
         elif manifest.partial_of(folder).exists() or manifest.checkpoints_of(folder).exists():
             points = sorted(manifest.checkpoints_of(folder).glob("step-*.pt"))
             row |= {"state": "unfinished", "note": f"last checkpoint {points[-1].stem}" if points else "begun"}

@@ -1,0 +1,126 @@
+"""The chat in the terminal: several turns, /clear, /exit, a history that stays within the context."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from toys import Toy, random_model
+
+from zhllm.cli import main
+from zhllm.errors import DataError
+from zhllm.infer.engine import Engine, Sampling
+from zhllm.text.prompt_format import FORMATS, Message
+from zhllm.tools.chat import shorten
+
+
+class Counting(Engine):
+    """An engine of 100 tokens, one a character, that answers with the number of turns it was shown."""
+
+    chat_format = FORMATS["plain"]
+    context = 100
+
+    def __init__(self) -> None:
+        self.seen: list[list[Message]] = []
+        self.interrupted = False
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        return sum(len(m["content"]) for m in messages)
+
+    def answer_many(self, chats: Sequence[Sequence[Message]], max_tokens: int) -> list[str]:
+        raise NotImplementedError
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        self.seen.append(list(messages))
+        yield f"答{len(messages)}"
+        if self.interrupted:
+            raise KeyboardInterrupt
+        yield "。"
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    made = Counting()
+    monkeypatch.setattr("zhllm.infer.engine.open_engine", lambda *_: made)
+    return made
+
+
+def talk(
+    typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *options: str, model: str = "/tmp"
+) -> tuple[int, str, str]:
+    """`zhllm chat` with these lines on stdin."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    with pytest.raises(SystemExit) as left:
+        main(["chat", model, *options])
+    out, err = capsys.readouterr()
+    return int(left.value.code or 0), out, err
+
+
+def contents(messages: Sequence[Message]) -> list[str]:
+    return [m["content"] for m in messages]
+
+
+def test_a_conversation_goes_on_until_clear(
+    engine: Counting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = talk("一\n\n二\n/clear\n三\n/exit\n四\n", monkeypatch, capsys, "--max-tokens", "10")
+    assert (code, out) == (0, "答1。\n答3。\n答1。\n")
+    assert [contents(seen) for seen in engine.seen] == [["一"], ["一", "答1。", "二"], ["三"]]
+
+
+def test_the_system_prompt_stays_and_the_end_of_input_leaves(
+    engine: Counting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = talk("一\n/clear\n二", monkeypatch, capsys, "--system", "规则")
+    assert (code, out) == (0, "答2。\n答2。\n")
+    assert [contents(seen) for seen in engine.seen] == [["规则", "一"], ["规则", "二"]]
+    assert engine.seen[0][0]["role"] == "system"
+
+
+def test_an_answer_that_was_stopped_is_kept_as_far_as_it_came(
+    engine: Counting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.interrupted = True
+    code, out, err = talk("一\n二\n", monkeypatch, capsys)
+    assert (code, out) == (0, "答1\n答3\n") and err.count("[stopped]") == 2
+    assert contents(engine.seen[1]) == ["一", "答1", "二"]
+
+
+def test_a_question_too_long_by_itself_is_refused_and_forgotten(
+    engine: Counting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = talk("一\n" + "长" * 91 + "\n二\n", monkeypatch, capsys, "--max-tokens", "10")
+    assert (code, out) == (0, "答1。\n答3。\n")
+    assert "the prompt has 91 tokens; with 10 for the answer the model reads 90" in err
+    assert contents(engine.seen[1]) == ["一", "答1。", "二"]
+    once = talk("", monkeypatch, capsys, "--once", "长" * 91, "--max-tokens", "10")
+    assert once[0] == DataError.exit_code and once[1] == "" and once[2].count("\n") == 1
+
+
+def test_the_oldest_exchanges_leave_a_long_history(
+    engine: Counting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = "".join(f"{number}{'问' * 29}\n" for number in range(4))
+    talk(typed, monkeypatch, capsys, "--max-tokens", "10", "--system", "规则")
+    assert [[c[0] for c in contents(seen)] for seen in engine.seen] == [
+        ["规", "0"], ["规", "0", "答", "1"], ["规", "1", "答", "2"], ["规", "2", "答", "3"],
+    ]  # fmt: skip
+
+
+def test_half_of_the_context_at_most_is_kept_for_the_answer() -> None:
+    history: list[Message] = [{"role": "user", "content": "问" * 50}]
+    assert shorten(Counting(), history, 0, max_tokens=4096) == history
+    with pytest.raises(DataError, match="51 tokens; with 50 for the answer the model reads 50"):
+        shorten(Counting(), [{"role": "user", "content": "问" * 51}], 0, max_tokens=4096)
+
+
+def test_a_real_model_talks(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(random_model(tmp_path / "model", toy.extended))
+    options = ("--prompt-format", "plain", "--max-tokens", "8")
+    _, once, _ = talk("", monkeypatch, capsys, *options, "--once", "样品在哪里？", model=model)
+    code, both, _ = talk("样品在哪里？\n/clear\n样品在哪里？\n", monkeypatch, capsys, *options, model=model)
+    assert code == 0 and both == once * 2 and once.strip()
