@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,7 +139,10 @@ def conversation(rng: random.Random) -> list[dict[str, str]]:
 
 
 # Llama-3's own pre-tokenizer pattern (meta-llama/llama-models, tokenizer.py).
-LLAMA3_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 LLAMA3_SPECIALS = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 CHATML_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -161,3 +167,20 @@ def byte_level_tokenizer(out: Path, specials: tuple[str, ...] = LLAMA3_SPECIALS)
     names = {"bos_token": specials[0], "eos_token": specials[-1]}
     (out / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names}))
     return out
+
+
+def run_apart(arguments: list[str], typed: str = "") -> tuple[subprocess.CompletedProcess[str], float, set[str]]:
+    """`zhllm ...` in a process of its own: what it did, its seconds, and the packages it imported."""
+    code = (
+        "import atexit, sys\n"
+        "from zhllm.cli import main\n"
+        "top = lambda: sorted({m.split('.')[0] for m in sys.modules})\n"
+        "atexit.register(lambda: print('MODULES', *top(), file=sys.stderr))\n"
+        "main(sys.argv[1:])\n"
+    )
+    start = time.perf_counter()
+    words = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(words, cwd=Path(__file__).parent.parent, input=typed, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    done.stderr, _, modules = done.stderr.partition("MODULES ")
+    return done, seconds, set(modules.split())

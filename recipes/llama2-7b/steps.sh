@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Your documents into a Llama-2-7B (or another base with its tokenizer, such as TinyLlama or Yi), on one GPU of 24 GB or more: the tokenizer is extended, new rows and LoRA are trained.
+# Your documents into a Llama-2-7B (or another base with its tokenizer, such as TinyLlama), on one GPU of 24 GB or more: the tokenizer is extended, new rows and LoRA are trained.
 #
 # The steps of recipe.yaml as plain commands; made by: zhllm run RECIPE --steps
 set -euo pipefail

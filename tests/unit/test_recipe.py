@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from conftest import ROOT
+from toys import run_apart
 
 from zhllm.cli import main
 from zhllm.commands import STAGES
@@ -71,18 +70,6 @@ def placeholders(folder: Path) -> list[str]:
     """A value for every var that a recipe leaves to its user."""
     variables = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")).get("vars") or {}
     return [f"{name}=/somewhere/{name}" for name, value in variables.items() if value is None]
-
-
-def run_apart(arguments: list[str]) -> tuple[subprocess.CompletedProcess[str], float, set[str]]:
-    """The command in a process of its own: what it did, its seconds, and the packages it imported."""
-    code = (
-        "import sys\nfrom zhllm.cli import main\n"
-        "try:\n    main(sys.argv[1:])\n"
-        "finally:\n    print('MODULES', *sorted({m.split('.')[0] for m in sys.modules}))\n"
-    )
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
-    return done, time.perf_counter() - start, set(done.stdout.split("MODULES ")[1].split())
 
 
 def test_a_typo_in_the_last_step_is_refused_at_once(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Engine(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: object) -> None:  # noqa: B027 - one that holds nothing has nothing to do
         """Free what the engine holds."""
 
 
