@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_cli import run
 from toys import Toy, write_jsonl
 
-from zhllm.cli import main
 from zhllm.model.directory import copy_tokenizer
 
 USAGE, DATA, MISSING = 2, 3, 4
@@ -76,7 +76,7 @@ CASES: dict[str, tuple[Case, int, str]] = {
         DATA, r"--seq-len: rows of 300 tokens, but .*resized reads 256 at most",
     ),
     "new rows of a model that has none": (
-        lambda toy, _: ["sft", "--model", toy.base, "--chats", toy.chats, "--seq-len", 64, "--trainable", "new-rows"],
+        lambda toy, _: ["sft", "--model", toy.base, "--chats", toy.chats, "--seq-len", 128, "--trainable", "new-rows"],
         DATA, r"base: has no extension\.json, so it has no new rows to train",
     ),
     "a model without the new rows, pretrain": (
@@ -84,15 +84,11 @@ CASES: dict[str, tuple[Case, int, str]] = {
         DATA, r"ungrown: the model has 420 embedding rows, the tokenizer .* 571 ids\. Run zhllm resize first",
     ),
     "a model without the new rows, sft": (
-        lambda toy, folder: ["sft", "--model", ungrown(toy, folder), "--chats", toy.chats, "--seq-len", 64],
+        lambda toy, folder: ["sft", "--model", ungrown(toy, folder), "--chats", toy.chats, "--seq-len", 128],
         DATA, r"ungrown: the model has 420 embedding rows",
     ),
     "a model without the new rows, evaluate": (
         lambda toy, folder: ["evaluate", "--model", ungrown(toy, folder), "--task", "bits", "--data", toy.zh],
-        DATA, r"ungrown: the model has 420 embedding rows",
-    ),
-    "a model without the new rows, export": (
-        lambda toy, folder: ["export", "--model", ungrown(toy, folder)],
         DATA, r"ungrown: the model has 420 embedding rows",
     ),
     "an empty file to pack": (
@@ -108,12 +104,12 @@ CASES: dict[str, tuple[Case, int, str]] = {
         DATA, r"chats: has no tokenizer\.json\. Give a tokenizer or model directory",
     ),
     "a format whose end token the tokenizer lacks": (
-        lambda toy, _: ["sft", "--model", toy.resized, "--chats", toy.chats, "--seq-len", 64,
+        lambda toy, _: ["sft", "--model", toy.resized, "--chats", toy.chats, "--seq-len", 128,
                         "--prompt-format", "chatml"],
         DATA, r"""resized: the format "chatml" ends a turn with '<\|im_end\|>', which is not a special token""",
     ),
     "chats that are not canonical": (
-        lambda toy, folder: ["sft", "--model", toy.resized, "--seq-len", 64, "--chats",
+        lambda toy, folder: ["sft", "--model", toy.resized, "--seq-len", 128, "--chats",
                              write_jsonl(folder / "c.jsonl", [{"instruction": "问", "output": "答"}])],
         DATA, r"c\.jsonl:1: is not a canonical record: there is no list of messages\. Run zhllm convert",
     ),
@@ -122,12 +118,12 @@ CASES: dict[str, tuple[Case, int, str]] = {
         DATA, r"of 60 chats have a last answer longer than --seq-len 9\. Raise --seq-len",
     ),
     "weights that are cut off": (
-        lambda toy, folder: ["sft", "--model", damaged(toy, folder), "--chats", toy.chats, "--seq-len", 64],
+        lambda toy, folder: ["sft", "--model", damaged(toy, folder), "--chats", toy.chats, "--seq-len", 128],
         DATA, r"damaged: transformers cannot open it: ",
     ),
     "a model without weights": (
         lambda toy, folder: ["sft", "--model", without(toy, folder, "*.safetensors"), "--chats", toy.chats,
-                             "--seq-len", 64],
+                             "--seq-len", 128],
         DATA, r"model: transformers cannot open it: ",
     ),
     "a model without its config": (
@@ -159,7 +155,7 @@ CASES: dict[str, tuple[Case, int, str]] = {
         DATA, r"x\.bin: is neither a model directory nor a \.gguf file",
     ),
     "a device that is not there": (
-        lambda toy, _: ["sft", "--model", toy.resized, "--chats", toy.chats, "--seq-len", 64, "--device", "cuda"],
+        lambda toy, _: ["sft", "--model", toy.resized, "--chats", toy.chats, "--seq-len", 128, "--device", "cuda"],
         MISSING, r"--device cuda: this machine has no CUDA device",
     ),
 }  # fmt: skip
@@ -180,10 +176,8 @@ def test_a_stage_says_what_is_wrong_in_one_line(
 
 
 def assert_refused(arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    out, err = capsys.readouterr()
-    assert exit_.value.code == code, err
+    found, out, err = run(arguments, capsys)
+    assert found == code, err
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err
     assert re.search(message, err), err
 

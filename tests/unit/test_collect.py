@@ -134,11 +134,13 @@ def test_too_many_bad_records_fail_with_the_first_place_and_leave_only_partial(t
 
 
 def test_the_share_that_the_message_advises_is_enough(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
     for i in range(7):
-        (tmp_path / f"{i}.txt").write_bytes(b"\xff\xff\xff" if i == 0 else "好的".encode())
+        (folder / f"{i}.txt").write_bytes(b"\xff\xff\xff" if i == 0 else "好的".encode())
     with pytest.raises(DataError, match=r"1 of 7 files rejected(?s:.*)--max-rejected-share 0\.15"):
-        run(tmp_path, tmp_path / "out")
-    assert run(tmp_path, tmp_path / "out", max_rejected_share=0.15)["files_rejected"] == 1
+        run(folder, tmp_path / "out")
+    assert run(folder, tmp_path / "out", max_rejected_share=0.15)["files_rejected"] == 1
 
 
 def test_no_documents_is_an_error(tmp_path: Path) -> None:
@@ -204,13 +206,15 @@ def test_damaged_gzip_keeps_the_lines_before_the_damage(tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_refused_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
     monkeypatch.setattr(records, "MAX_RECORD_BYTES", 1000)
     monkeypatch.setattr(sources, "MAX_TEXT_BYTES", 1000)
-    (tmp_path / "a.jsonl.gz").write_bytes(
+    (folder / "a.jsonl.gz").write_bytes(
         gzip.compress(b'{"text": "' + b"a" * 5000 + b'"}\n{"text": "ok"}\n')
     )
-    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"a" * 5000))
-    metrics = run(tmp_path, tmp_path / "out", max_rejected_share=1.0)
+    (folder / "b.txt.gz").write_bytes(gzip.compress(b"a" * 5000))
+    metrics = run(folder, tmp_path / "out", max_rejected_share=1.0)
     assert texts(tmp_path / "out") == {"a.jsonl.gz#2": "ok"}
     reasons = [row["reason"] for row in rows(tmp_path / "out", "rejected")]
     assert reasons[0] == "the line has 5,013 bytes, over 1,000"
@@ -219,9 +223,11 @@ def test_a_bomb_is_refused_without_being_held(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_document_without_text_is_rejected_not_empty(tmp_path: Path) -> None:
-    write_docx(tmp_path / "扫描.docx", "<w:p/>")
-    (tmp_path / "b.txt").write_text("文字")
-    run(tmp_path, tmp_path / "out", max_rejected_share=1.0)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_docx(folder / "扫描.docx", "<w:p/>")
+    (folder / "b.txt").write_text("文字")
+    run(folder, tmp_path / "out", max_rejected_share=1.0)
     assert rows(tmp_path / "out", "rejected")[0]["reason"] == "holds no text (pictures only?)"
 
 

@@ -18,6 +18,7 @@ from toys import Toy, byte_level_tokenizer, random_model, stage, write_jsonl
 from zhllm.errors import DataError
 from zhllm.evals.bits import bits_per_char, windows
 from zhllm.evals.questions import Question, bootstrap_interval, is_right, normal, read_questions
+from zhllm.infer import llamacpp
 from zhllm.infer.engine import Sampling, TransformersEngine, decode_stream, decode_whole, greedy, open_engine
 from zhllm.model.transformers_model import open_model
 from zhllm.vocab.tokenizer import Tokenizer
@@ -259,6 +260,22 @@ def test_draws_follow_the_seed_and_the_settings(engine: TransformersEngine) -> N
     for settings in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}):
         assert drawn(temperature=2.0, **settings) == likeliest
     assert drawn(repeat_penalty=0.1) != likeliest, "below 1 it repeats"
+
+
+@pytest.mark.skipif(not llamacpp.available(), reason="xllamacpp is not installed")
+def test_llama_cpp_writes_what_transformers_writes(engine: TransformersEngine, taught: Path, tmp_path: Path) -> None:
+    """From a file of float32 values; near-ties could differ, so the model's logits are far apart."""
+    chats = [[{"role": "user", "content": text}] for text in ASKED]
+    wanted = engine.answer_many(chats, 20)
+    folder = stage("export", tmp_path / "gguf", model=taught, type=["f32"])
+    with open_engine(folder / "model-f32.gguf", "llama2", parallel=2) as other:
+        assert other.answer_many(chats, 20) == wanted and other.context == engine.context
+        assert [other.prompt_tokens(chat) for chat in chats] == [engine.prompt_tokens(chat) for chat in chats]
+        assert "".join(other.stream(chats[0], Sampling(max_tokens=20))).strip() == wanted[0]
+        long = [{"role": "user", "content": "样品" * 300}]
+        for asked in (engine, other):
+            with pytest.raises(DataError, match="tokens"):
+                asked.answer_many([long], 5)
 
 
 HALVES = "龘今👍🏽天👩‍👩‍👧好\U0002a6d6"

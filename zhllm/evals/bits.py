@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from zhllm.errors import DataError
+from zhllm.model.directory import check_vocabulary
 from zhllm.train.chats import ChatRows, TokenChat
 from zhllm.train.trainee import Trainee
 from zhllm.vocab.tokenizer import Tokenizer
@@ -38,6 +39,7 @@ def bits_per_char(folder: Path, texts: Sequence[str], window: int | None = None,
     if chars == 0:
         raise DataError(f"no text to measure {folder} on.")
     tokenizer = Tokenizer(folder)
+    check_vocabulary(folder, tokenizer)
     on_gpu = torch.cuda.is_available()
     # Float32 on a CPU, where it costs nothing but memory; as stored on a GPU, where that would be short.
     trainee = Trainee(folder, "auto" if on_gpu else torch.float32, torch.device("cuda" if on_gpu else "cpu"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from zhllm.errors import DataError
-from zhllm.model.directory import chat_template
+from zhllm.model.directory import chat_template, check_vocabulary
 from zhllm.text.prompt_format import FORMATS, Message, PromptFormat, format_of
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -108,6 +108,7 @@ class TransformersEngine(Engine):
 
         self.chat_format = choose_format(model, chat_template(model), fallback_format)
         self.tokenizer = Tokenizer(model)
+        check_vocabulary(model, self.tokenizer)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Any = open_model(model).to(self.device)
         self.ends = sorted({self.tokenizer.eos_id, end_of_turn_id(self.chat_format, self.tokenizer)})

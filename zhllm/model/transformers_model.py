@@ -15,6 +15,7 @@ def open_model(folder: Path, dtype: Any = "auto") -> Any:
     Never touches the network. Raises DataError where transformers cannot read the directory, or
     finds weights missing (which it would fill with random numbers).
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -26,7 +27,7 @@ def open_model(folder: Path, dtype: Any = "auto") -> Any:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{folder}: transformers cannot open it: {str(error).splitlines()[0]}") from error
     if info["missing_keys"] or info["mismatched_keys"]:
         wrong = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from zhllm.config import Config, InputPath, Role
-from zhllm.errors import MissingError, ProofError
+from zhllm.errors import DataError, MissingError, ProofError
 from zhllm.progress import append_jsonl, bar, say
 from zhllm.stage import Metrics
 
@@ -39,7 +39,9 @@ class TrainingConfig(Config):
     final_lr_share: float = Field(0.1, ge=0, le=1, description="Rate at the end of the cosine, as a share.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of matrices inside the layers.")
     clip_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
-    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: orthogonalised steps for the matrices inside the layers, LoRA's too.")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: orthogonalised steps for the matrices inside the layers, LoRA's too."
+    )
     lora_rank: int = Field(64, gt=0, description="Rank of the LoRA matrices.")
     lora_alpha: float | None = Field(None, gt=0, description="LoRA alpha (default: 2 x rank).")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the LoRA matrices.")
@@ -49,8 +51,7 @@ class TrainingConfig(Config):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="What matrix products compute in; trained values stay fp32. auto: bf16 where the "
-        "hardware has it.",
+        description="What matrix products compute in; trained values stay fp32. auto: bf16 where the hardware has it.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
     seed: int = Field(0, description="Seed of the order of rows and of new matrices.")
@@ -59,6 +60,15 @@ class TrainingConfig(Config):
         200, gt=0, description="Steps between checkpoints; a killed run continues from the last."
     )
     validate_every: int | None = Field(None, gt=0, description="Steps between validations (default: at the end).")
+
+
+def check_row_length(model: Path, seq_len: int, source: str) -> None:
+    """DataError when rows are longer than the model reads."""
+    from zhllm.model.llama import read_config
+
+    limit = read_config(model).get("max_position_embeddings", seq_len)
+    if seq_len > limit:
+        raise DataError(f"{source}: rows of {seq_len} tokens, but {model} reads {limit} at most.")
 
 
 def open_trainee(config: TrainingConfig) -> Trainee:

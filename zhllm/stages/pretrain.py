@@ -10,7 +10,7 @@ from pydantic import Field
 from zhllm.config import InputPath
 from zhllm.errors import DataError
 from zhllm.stage import Metrics, Stage
-from zhllm.stages._training import TrainingConfig, open_trainee, train_and_save
+from zhllm.stages._training import TrainingConfig, check_row_length, open_trainee, train_and_save
 
 if TYPE_CHECKING:
     from zhllm.train.batch import Batch
@@ -51,9 +51,7 @@ def run(config: PretrainConfig, out: Path) -> Metrics:
     def batches_at(step: int) -> list[Batch]:
         return rows.batch(rows_at(step, config.rows_per_step, len(rows), config.seed)).split(size)
 
-    metrics = train_and_save(
-        config, out, trainee, steps, batches_at, lambda: measure(trainee, held_out, size)
-    )
+    metrics = train_and_save(config, out, trainee, steps, batches_at, lambda: measure(trainee, held_out, size))
     copy_tokenizer(config.model, out)
     if config.trainable == "all":
         (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
@@ -63,7 +61,6 @@ def run(config: PretrainConfig, out: Path) -> Metrics:
 def check_tokenizer(config: PretrainConfig, info: PackInfo) -> None:
     """DataError when the data were packed with another tokenizer, or rows are longer than the model reads."""
     from zhllm.model.directory import check_vocabulary
-    from zhllm.model.llama import read_config
     from zhllm.vocab.tokenizer import Tokenizer
 
     tokenizer = Tokenizer(config.model)
@@ -73,9 +70,7 @@ def check_tokenizer(config: PretrainConfig, info: PackInfo) -> None:
             f"{config.data}: was packed with another tokenizer ({info.vocab_size} ids) than {config.model} has "
             f"({tokenizer.vocab_size} ids). Run zhllm pack with --tokenizer {config.model}."
         )
-    limit = read_config(config.model).get("max_position_embeddings", info.seq_len)
-    if info.seq_len > limit:
-        raise DataError(f"{config.data}: rows of {info.seq_len} tokens, but the model reads {limit} at most.")
+    check_row_length(config.model, info.seq_len, str(config.data))
 
 
 def measure(trainee: Trainee, sets: dict[str, TokenSet], rows_per_batch: int) -> Record:

@@ -12,7 +12,7 @@ from zhllm.config import InputPaths
 from zhllm.errors import DataError, ProofError
 from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
-from zhllm.stages._training import Trainable, TrainingConfig, open_trainee, train_and_save
+from zhllm.stages._training import Trainable, TrainingConfig, check_row_length, open_trainee, train_and_save
 
 if TYPE_CHECKING:
     from zhllm.text.prompt_format import PromptFormat
@@ -52,6 +52,7 @@ def run(config: SftConfig, out: Path) -> Metrics:
 
     tokenizer, chat_format = Tokenizer(config.model), FORMATS[config.prompt_format]
     check_vocabulary(config.model, tokenizer)
+    check_row_length(config.model, config.seq_len, "--seq-len")
     end_id = end_of_turn_id(chat_format, tokenizer)
     fitting = Fitting()
     train_chats, valid_chats = _split(list(_tokenized(config, chat_format, tokenizer, fitting)), config)

@@ -109,8 +109,6 @@ def coloured_chat(messages: object, tokenizer: Path, prompt_format: str) -> str:
 
     opened = Tokenizer(tokenizer)
     chat = tokenize(messages, FORMATS[prompt_format], opened)  # type: ignore[arg-type]
-    shown = (
-        click.style(str(opened.fast.id_to_token(i)), fg="green" if learnt else None, bold=learnt)
-        for i, learnt in zip(chat.ids, chat.learn, strict=True)
-    )
-    return "·".join(shown)
+    tokens = [str(opened.fast.id_to_token(i)) for i in chat.ids]
+    pairs = zip(tokens, chat.learn, strict=True)
+    return "·".join(click.style(token, fg="green", bold=True) if learnt else token for token, learnt in pairs)

@@ -43,7 +43,8 @@ def state_of(run_dir: Path) -> list[dict[str, Any]]:
     for step in json.loads(remembered.read_text(encoding="utf-8"))["steps"]:
         folder = run_dir / step["name"]
         made = manifest.read(folder) if folder.is_dir() else None
-        row = {"step": step["name"], "state": "waiting", "seconds": None, "note": step["about"], "metrics": {}}
+        about = " ".join(step["about"].split())
+        row = {"step": step["name"], "state": "waiting", "seconds": None, "note": about, "metrics": {}}
         if made is not None:
             changed = manifest.changed_files(folder, made)
             numbers = {k: v for k, v in made.metrics.items() if isinstance(v, int | float)}

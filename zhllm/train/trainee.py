@@ -6,7 +6,6 @@ V0 base rows, N new rows, H hidden size.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +122,7 @@ class Trainee:
             target_modules=list(lora.target_modules),
             task_type="CAUSAL_LM",
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft uses a name that transformers 5 renamed
-            self._peft = get_peft_model(self.model, config)
+        self._peft = get_peft_model(self.model, config)
         for parameter in self._new_rows.values():  # peft froze all that is not LoRA
             parameter.requires_grad_(True)
 
