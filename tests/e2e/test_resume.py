@@ -39,11 +39,11 @@ def command(name: str, out: Path, settings: dict[str, Any]) -> list[str]:
     return words
 
 
-def kill_after_first_checkpoint(words: list[str], out: Path) -> None:
-    """Start the command in a process of its own and SIGKILL it as soon as a checkpoint stands there."""
+def kill_after(checkpoints: int, words: list[str], out: Path) -> None:
+    """Start the command in a process of its own and SIGKILL it as soon as so many checkpoints stand there."""
     folder = manifest.checkpoints_of(out)
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
-        while not list(folder.glob("step-*.pt")):
+        while len(list(folder.glob("step-*.pt"))) < checkpoints:
             assert running.poll() is None, running.stderr and running.stderr.read()
             time.sleep(0.002)
         running.kill()
@@ -51,17 +51,23 @@ def kill_after_first_checkpoint(words: list[str], out: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pretrain", "sft"])
+@pytest.mark.parametrize(("name", "damaged"), [("pretrain", True), ("sft", False)])
 def test_killed_and_run_again_it_writes_the_same_bytes(
-    toy: Toy, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+    toy: Toy, tmp_path: Path, name: str, damaged: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Also where the newest checkpoint is damaged: then from the one before, which is said."""
     settings = settings_of(name, toy)
     undisturbed = manifest.read(stage(name, tmp_path / "undisturbed", **settings))
     out = tmp_path / "killed"
-    kill_after_first_checkpoint(command(name, out, settings), out)
+    kill_after(1 + damaged, command(name, out, settings), out)
+    newest = max(manifest.checkpoints_of(out).glob("step-*.pt"))
+    if damaged:
+        newest.write_bytes(newest.read_bytes()[:-1000])
     capsys.readouterr()
     again = manifest.read(stage(name, out, **settings))
-    assert f"continuing from {manifest.checkpoints_of(out)}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"continuing from {manifest.checkpoints_of(out)}" in said
+    assert (f"{newest}: this checkpoint is damaged and is left out" in said) == damaged
     assert undisturbed is not None and again is not None
     assert again.files == undisturbed.files and "metrics.jsonl" in again.files
     numbers = {"tokens_per_s"}

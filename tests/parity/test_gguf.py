@@ -65,9 +65,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "llama, biases, as many kv heads": {"attention_bias": True, "mlp_bias": True, "num_key_value_heads": 4},
     "llama, wide heads": {"head_dim": 32, "rope_theta": 500.0},
     "llama, rope llama3": {"rope_parameters": LLAMA3_ROPE},
-    "llama, rope linear, older keys": {
-        "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 100.0}
-    },
+    "llama, rope linear, older keys": {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 100.0}},
     "mistral": {"model_type": "mistral"},
     "qwen2": {"model_type": "qwen2", "tie_word_embeddings": True},
     "qwen3": {"model_type": "qwen3", "head_dim": 32},
@@ -232,6 +230,13 @@ def test_the_mixture_is_llama_cpps(
     assert counted(layers, shapes, file_type, tied) == types
 
 
+@pytest.mark.parametrize("name", ["attn_v", "ffn_down"])
+def test_the_outer_and_every_third_layer_get_more_bits(name: str) -> None:
+    kinds = [tensor_type(f"blk.{layer}.{name}.weight", (4096, 4096), "q4_k_m", 32, False) for layer in range(32)]
+    six = [layer for layer, kind in enumerate(kinds) if kind == T.Q6_K]
+    assert six == [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]
+
+
 @pytest.mark.parametrize("file_type", ["q4_k_m", "f16"])
 def test_one_dimension_stays_f32(file_type: str) -> None:
     assert tensor_type("blk.0.attn_norm.weight", (4096,), file_type, 32, False) == T.F32
@@ -274,7 +279,7 @@ def llama3_tokenizer(tiktoken: Path, out: Path) -> Path:
     bos = (names[0], 128000)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos[0]} $A", special_tokens=[bos])
     out.mkdir()
-    tokenizer.save(str(out / "tokenizer.json"))
+    tokenizer.save(str(out / "tokenizer.json"), pretty=False)
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": bos[0], "eos_token": names[4]}
     (out / "tokenizer_config.json").write_text(json.dumps(config))
     return out
@@ -288,7 +293,9 @@ def letters_of_bytes() -> dict[int, str]:
 
 
 @needs_llama
-@pytest.mark.parametrize(("name", "pattern"), [(n, p) for p, n in gguf_vocab.PRE_TOKENIZERS.items()])
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("llama-bpe", LLAMA3_PATTERN), ("qwen2", LLAMA3_PATTERN.replace("{1,3}", ""))]
+)
 def test_byte_level_ids_are_those_of_hugging_face(tmp_path: Path, name: str, pattern: str) -> None:
     tokenizer = byte_level_tokenizer(tmp_path / "tokenizer")
     text = (tokenizer / "tokenizer.json").read_text(encoding="utf-8")
@@ -413,6 +420,10 @@ def other_tokenizer(change: Callable[[dict[str, Any]], object]) -> Callable[[Pat
     return apply
 
 
+def as_word_level(content: dict[str, Any]) -> None:
+    content["model"] = {"type": "WordLevel", "vocab": content["model"]["vocab"], "unk_token": "<unk>"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -423,8 +434,9 @@ def other_tokenizer(change: Callable[[dict[str, Any]], object]) -> Callable[[Pat
         (changed_tensors(lambda t: t.update(extra=torch.ones(2))), r"1 tensors have no place .*\['extra'\]"),
         (changed_tensors(lambda t: t.pop("model.norm.weight")), r"1 weights are missing .*model.norm.weight"),
         (other_tokenizer(lambda c: None), "its pre-tokenizer is not one whose llama.cpp name is known"),
+        (other_tokenizer(as_word_level), "tokenizer.json holds a WordLevel model; GGUF export knows BPE"),
     ],
-    ids=["mixtral", "no architecture", "yarn", "dynamic", "extra tensor", "missing tensor", "pre-tokenizer"],
+    ids=["mixtral", "no architecture", "yarn", "dynamic", "extra tensor", "missing tensor", "pre-tokenizer", "words"],
 )
 def test_export_refuses_what_it_does_not_know(
     toy: Toy, tmp_path: Path, change: Callable[[Path], None], message: str

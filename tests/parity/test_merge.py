@@ -99,8 +99,9 @@ LORA: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("blocks_of", [1 << 30, 5], ids=["whole", "in blocks"])
-@pytest.mark.parametrize("kind", LORA)
+@pytest.mark.parametrize(
+    ("kind", "blocks_of"), [*((kind, 1 << 30) for kind in LORA), ("rsLoRA, DoRA, patterns", 5), ("two DoRA", 7)]
+)
 def test_merged_is_base_and_adapters(
     model: Path, tmp_path: Path, kind: str, blocks_of: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

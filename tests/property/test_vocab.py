@@ -88,7 +88,7 @@ def real_engines(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> E
     return engines_of(base, model, folder, folder)
 
 
-@pytest.mark.parametrize("name", ["toy_engines", "real_engines"])
+@pytest.mark.parametrize("name", ["toy_engines", pytest.param("real_engines", marks=pytest.mark.slow)])
 def test_engines_agree_and_the_base_is_untouched(name: str, request: pytest.FixtureRequest) -> None:
     engines: Engines = request.getfixturevalue(name)
     size = len(engines.base.pieces)

@@ -59,9 +59,7 @@ def test_resize_keeps_the_old_rows_and_makes_the_new_ones(
     toy: Toy, tmp_path: Path, padding: int, tied: bool, dtype: str
 ) -> None:
     rows = len(load(toy.tokenizer).pieces)
-    base = random_model(
-        tmp_path / "base", toy.tokenizer, rows + padding, dtype, tie_word_embeddings=tied
-    )
+    base = random_model(tmp_path / "base", toy.tokenizer, rows + padding, dtype, tie_word_embeddings=tied)
     out = stage("resize", tmp_path / "out", model=base, tokenizer=toy.extended)
     old, new = load_file(base / "model.safetensors"), load_file(out / "model.safetensors")
     assert list(new) == list(old) and (HEAD in old) is not tied

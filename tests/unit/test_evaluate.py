@@ -207,7 +207,7 @@ def generated(folder: Path, prompt: Sequence[int], max_tokens: int, ends: Sequen
 
 @pytest.fixture(scope="module")
 def engine(taught: Path) -> Iterator[TransformersEngine]:
-    with open_engine(taught, "llama2") as opened:
+    with open_engine(taught, "plain") as opened:
         assert isinstance(opened, TransformersEngine)
         yield opened
 
@@ -237,7 +237,7 @@ def test_an_answer_ends_where_the_context_does(engine: TransformersEngine, monke
     parts = "".join(engine.stream(chat, Sampling(max_tokens=50)))
     assert parts == decode_whole(engine.tokenizer, greedy(engine.model, prompts[:1], 3, [], 999)[0]).lstrip()
     monkeypatch.setattr(engine.model.config, "max_position_embeddings", len(prompts[0]))
-    with pytest.raises(DataError, match=rf"the prompt has {len(prompts[0])} tokens, the model reads"):
+    with pytest.raises(DataError, match=rf"the prompt has {len(prompts[0])} tokens, but .* reads"):
         engine.answer_many([chat], 5)
 
 
@@ -262,20 +262,36 @@ def test_draws_follow_the_seed_and_the_settings(engine: TransformersEngine) -> N
     assert drawn(repeat_penalty=0.1) != likeliest, "below 1 it repeats"
 
 
+def decided(engine: TransformersEngine, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
+    """The answer up to its first near-tie. llama.cpp keeps keys and values in f16, so its logits (of
+    standard deviation 1 here) are off by some 0.003; a lead of 0.03 decides."""
+    with torch.no_grad():
+        logits = engine.model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 :]
+    best, second = logits.topk(2).values.unbind(-1)
+    leads = (best - second > 0.03).tolist()
+    return list(answer[: leads.index(False) if False in leads else None])
+
+
 @pytest.mark.skipif(not llamacpp.available(), reason="xllamacpp is not installed")
 def test_llama_cpp_writes_what_transformers_writes(engine: TransformersEngine, taught: Path, tmp_path: Path) -> None:
-    """From a file of float32 values; near-ties could differ, so the model's logits are far apart."""
-    chats = [[{"role": "user", "content": text}] for text in ASKED]
-    wanted = engine.answer_many(chats, 20)
+    chats, prompts = [[{"role": "user", "content": text}] for text in ASKED], prompts_of(engine)
+    sure = [
+        decided(engine, p, ids) for p, ids in zip(prompts, greedy(engine.model, prompts, 20, [2], 256), strict=True)
+    ]
+    wanted = [decode_whole(engine.tokenizer, ids).strip() for ids in sure]
+    assert sum(map(len, sure)) > 20
     folder = stage("export", tmp_path / "gguf", model=taught, type=["f32"])
-    with open_engine(folder / "model-f32.gguf", "llama2", parallel=2) as other:
-        assert other.answer_many(chats, 20) == wanted and other.context == engine.context
-        assert [other.prompt_tokens(chat) for chat in chats] == [engine.prompt_tokens(chat) for chat in chats]
-        assert "".join(other.stream(chats[0], Sampling(max_tokens=20))).strip() == wanted[0]
-        long = [{"role": "user", "content": "样品" * 300}]
+    with open_engine(folder / "model-f32.gguf", "plain", parallel=2) as other:
+        assert other.context == engine.context
+        assert [other.prompt_tokens(chat) for chat in chats] == [len(prompt) for prompt in prompts]
+        answers = other.answer_many(chats, 20)
+        streamed = ["".join(other.stream(chat, Sampling(max_tokens=20))).strip() for chat in chats]
+        for text, *found in zip(wanted, answers, streamed, strict=True):
+            assert all(answer.startswith(text) for answer in found)
+        too_long = [{"role": "user", "content": "样品" * 300}]
         for asked in (engine, other):
             with pytest.raises(DataError, match="tokens"):
-                asked.answer_many([long], 5)
+                asked.answer_many([too_long], 5)
 
 
 HALVES = "龘今👍🏽天👩‍👩‍👧好\U0002a6d6"

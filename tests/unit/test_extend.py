@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from toys import Toy
+from transformers import AutoTokenizer
 
 from zhllm.errors import DataError, ProofError
 from zhllm.vocab.base import train_base
@@ -133,6 +134,15 @@ def test_both_generations_of_files_are_written(toy: Toy) -> None:
     assert json.loads((toy.extended / "special_tokens_map.json").read_text()) == specials
     generation = json.loads((toy.extended / "generation_config.json").read_text())
     assert generation == {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": size - 1}
+
+
+def test_a_base_without_bos_gets_none(base: Any, tmp_path: Path) -> None:
+    model = extend(base, GOOD).model
+    model.trainer_spec.bos_id = -1
+    write_tokenizer(tmp_path, model)
+    auto = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    assert auto("人工智能")["input_ids"] == processor(model).encode("人工智能") and auto.bos_token is None
+    prove_tokenizer(tmp_path, model, base, ["人工智能"])
 
 
 def test_a_chat_template_stands_inline_and_as_a_file(base: Any, tmp_path: Path) -> None:

@@ -129,9 +129,7 @@ def test_whitespace_is_stripped_by_name_and_an_indent_of_chinese_text_is_kept(ch
 @pytest.mark.parametrize(
     ("roles", "turn"), [(["tool"], 1), (["user", "system"], 2), (["user", "assistant", "function"], 3)]
 )
-def test_roles_it_does_not_know_are_refused_everywhere(
-    chat_format: PromptFormat, roles: list[str], turn: int
-) -> None:
+def test_roles_it_does_not_know_are_refused_everywhere(chat_format: PromptFormat, roles: list[str], turn: int) -> None:
     messages = [{"role": role, "content": "x"} for role in roles]
     with pytest.raises(DataError, match=rf'turn {turn}: role "{roles[-1]}"\. System comes first'):
         chat_format.render(messages)

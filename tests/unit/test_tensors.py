@@ -144,9 +144,7 @@ def with_entry(**entry: Any) -> Callable[[dict[str, Any]], Any]:
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )  # fmt: skip
-def test_a_damaged_file_is_one_clear_error(
-    tmp_path: Path, damage: Callable[[bytes], bytes], message: str
-) -> None:
+def test_a_damaged_file_is_one_clear_error(tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
     path = tmp_path / SINGLE
     save_file({"w": values("F32", (3, 5))}, path)
     path.write_bytes(damage(path.read_bytes()))

@@ -121,7 +121,8 @@ class TransformersEngine(Engine):
     def _ids(self, messages: Sequence[Message]) -> list[int]:
         ids = self.tokenizer.encode_prompt(self.chat_format.render(messages, answer_next=True))
         if len(ids) >= self.context:
-            raise DataError(f"the prompt has {len(ids)} tokens, the model reads {self.context} with its answer.")
+            limit = f"{self.tokenizer.folder} reads {self.context} with its answer"
+            raise DataError(f"the prompt has {len(ids)} tokens, but {limit}. Shorten it.")
         return ids
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:

@@ -130,7 +130,8 @@ def prove_in_llama_cpp(
 def _chat_agrees(server: LlamaServer, chat_format: PromptFormat, tokenizer: Tokenizer) -> Check:
     check = Check("rendered chat in llama.cpp")
     wanted = chat_format.render(CHAT, answer_next=True)
-    bos = tokenizer.decode([tokenizer.special_id("bos") or 0], keep_special=True)
+    bos_id = tokenizer.special_id("bos")
+    bos = "" if bos_id is None else tokenizer.decode([bos_id], keep_special=True)
     rendered = server.apply_template(CHAT)
     check.add(rendered, rendered.removeprefix(bos) == wanted.removeprefix(bos), f" against {wanted!r}")
     ids = server.tokenize([wanted], parse_special=True)[0]

@@ -100,9 +100,7 @@ class LlamaServer(LlamaHttp):
         super().__init__(Path(model), options, start_timeout_s)
         self._cache_prompt = cache_prompt
 
-    def tokenize(
-        self, texts: Sequence[str], add_special: bool = False, parse_special: bool = False
-    ) -> list[list[int]]:
+    def tokenize(self, texts: Sequence[str], add_special: bool = False, parse_special: bool = False) -> list[list[int]]:
         """Token ids of each text, as llama.cpp's own tokeniser cuts it.
 
         `add_special` adds BOS (and EOS) where the GGUF's metadata asks for it. `parse_special`

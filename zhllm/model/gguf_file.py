@@ -178,7 +178,7 @@ def rope(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def rope_kind(config: dict[str, Any]) -> str:
-    """"default", "linear" or "llama3"; DataError for a scaling that export does not know."""
+    """ "default", "linear" or "llama3"; DataError for a scaling that export does not know."""
     settings = rope(config)
     kind = settings.get("rope_type") or settings.get("type") or "default"
     if kind not in ("default", "linear", "llama3"):

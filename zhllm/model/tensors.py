@@ -216,4 +216,3 @@ def row_blocks(rows: int, row_bytes: int, block_bytes: int = 64 << 20) -> Iterab
     """Slices that cut `rows` into blocks of about `block_bytes`."""
     step = max(1, block_bytes // max(row_bytes, 1))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
-

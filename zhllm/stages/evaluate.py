@@ -21,7 +21,9 @@ class EvaluateConfig(Config):
     task: tuple[Literal["bits", "questions"], ...] = Field(
         min_length=1, description="bits: bits per character of text; questions: answers to a question set."
     )
-    data: InputPaths = Field(min_length=1, description="Texts (held-out shards of a clean folder) or questions (jsonl).")
+    data: InputPaths = Field(
+        min_length=1, description="Texts (held-out shards of a clean folder) or questions (jsonl)."
+    )
     prompt_format: Literal["llama2", "llama3", "chatml", "plain"] | None = Field(
         None, description="Prompt format of a model that carries no chat template."
     )

@@ -44,9 +44,7 @@ def run(config: ResizeConfig, out: Path) -> Metrics:
     sub_ids, base_size = _sub_ids(config, model_config["vocab_size"])
     size = base_size + len(sub_ids)
     matrices = [name for name in (EMBED, HEAD) if name in base.specs]
-    plan = [
-        Spec(s.name, s.dtype, (size, *s.shape[1:])) if s.name in matrices else s for s in base.specs.values()
-    ]
+    plan = [Spec(s.name, s.dtype, (size, *s.shape[1:])) if s.name in matrices else s for s in base.specs.values()]
     with Writer(out, plan) as writer:
         for spec in plan:
             if spec.name in matrices:

@@ -145,4 +145,4 @@ def _measure(trainee: Trainee, held_out: Any) -> Record:
     return {"valid_loss": nats / count}
 
 
-STAGE = Stage("sft", 1, SftConfig, run, resumable=True)
+STAGE = Stage("sft", 2, SftConfig, run, resumable=True)

@@ -66,8 +66,15 @@ def tokenizer_json(model: Any) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": i, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
-             "normalized": False, "special": True}
+            {
+                "id": i,
+                "content": text,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
             for i, text in _added_tokens(model)
         ],
         "normalizer": {"type": "Sequence", "normalizers": [*prepend, replace]},
@@ -110,8 +117,14 @@ def tokenizer_config(model: Any, chat_template: str | None) -> dict[str, Any]:
     config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "added_tokens_decoder": {
-            str(i): {"content": text, "lstrip": False, "normalized": False, "rstrip": False,
-                     "single_word": False, "special": True}
+            str(i): {
+                "content": text,
+                "lstrip": False,
+                "normalized": False,
+                "rstrip": False,
+                "single_word": False,
+                "special": True,
+            }
             for i, text in _added_tokens(model)
         },
         "clean_up_tokenization_spaces": False,
@@ -126,9 +139,7 @@ def tokenizer_config(model: Any, chat_template: str | None) -> dict[str, Any]:
     return config
 
 
-def write_tokenizer(
-    out: Path, model: Any, base_size: int | None = None, chat_template: str | None = None
-) -> None:
+def write_tokenizer(out: Path, model: Any, base_size: int | None = None, chat_template: str | None = None) -> None:
     """Write all files of a tokenizer directory; `base_size` marks where the added rows begin."""
     ids = special_ids(model)
     (out / "tokenizer.model").write_bytes(model.SerializeToString())

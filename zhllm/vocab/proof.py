@@ -62,9 +62,7 @@ def fuzz(characters: Sequence[str], count: int, seed: int = 0) -> list[str]:
     for _ in range(count):
         share = rng.random()
         length = rng.randint(1, 24)
-        strings.append(
-            "".join(rng.choice(characters if rng.random() < share else other) for _ in range(length))
-        )
+        strings.append("".join(rng.choice(characters if rng.random() < share else other) for _ in range(length)))
     return strings
 
 
