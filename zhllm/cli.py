@@ -69,6 +69,7 @@ def main(args: list[str] | None = None) -> None:
     # OpenMP threads that spin while they wait make a training step 10 to 20 times slower as soon as
     # another process wants a core; a short spin costs nothing on an idle machine. Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may reach the network, not even to look a name up
     try:
         code = cli.main(args=args, prog_name="zhllm", standalone_mode=False)
     except click.exceptions.Abort:

@@ -42,9 +42,7 @@ class SpreadCommand(click.Command):
 def stage_command(name: str, help_line: str) -> click.Command:
     """The click command of a stage: one flag per config field, `-o OUT`, `--json`."""
     stage = load(name)
-    params: list[click.Parameter] = [
-        _option(field, info) for field, info in stage.config.model_fields.items()
-    ]
+    params: list[click.Parameter] = [_option(field, info) for field, info in stage.config.model_fields.items()]
     params.append(
         click.Option(["-o", "--out"], required=True, type=click.Path(path_type=Path), help="Folder to write.")
     )

@@ -7,11 +7,13 @@ files are still there; it is written last, in `<out>.partial`, which then takes 
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 from zhllm.errors import ConfigError, DataError
 
 NAME = "manifest.json"
+MARK = ".zhllm"  # stands in a partial folder from its first moment: the folder is ours to delete
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ def read(folder: Path) -> Manifest | None:
     try:
         return Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: is not a zhllm manifest ({error}). Make the folder again.") from error
+        raise DataError(
+            f"{path}: is not a manifest that zhllm wrote. Choose another folder, or make this one again."
+        ) from error
 
 
 def changed_files(folder: Path, manifest: Manifest) -> list[str]:
@@ -95,6 +100,43 @@ def partial_of(out: Path) -> Path:
     return out.with_name(out.name + ".partial")
 
 
+def start_partial(out: Path) -> Path:
+    """An empty partial folder for `out`, marked as ours; ConfigError where it cannot be or is not ours."""
+    partial = partial_of(out)
+    if partial.exists() and not (partial / MARK).is_file() and (partial.is_file() or any(partial.iterdir())):
+        raise ConfigError(f"{partial}: exists and was not written by zhllm. Move it away, or choose another -o.")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / MARK).touch()
+    except OSError as error:
+        raise ConfigError(f"-o {out}: cannot be written ({error.strerror}). Choose another folder.") from error
+    return partial
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep every other process from writing `out` meanwhile; ConfigError when one does.
+
+    The system drops the lock when its process ends, however it ends.
+    """
+    path = out.with_name(out.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise ConfigError(f"-o {out}: cannot be written ({error.strerror}). Choose another folder.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{out}: another zhllm is writing it now. Wait for it, or choose another -o.") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
 def checkpoints_of(out: Path) -> Path:
     """Where a long stage keeps what it needs to continue; `out` may be the partial folder."""
     return out.with_name(out.name.removesuffix(".partial") + ".checkpoints")
@@ -111,18 +153,16 @@ def check_replaceable(out: Path, stage: str) -> None:
         raise ConfigError(f"{out}: exists and was not written by zhllm. Choose another folder.")
     if manifest is not None and manifest.key.get("stage") != stage:
         raise ConfigError(
-            f"{out}: holds the output of {manifest.key.get('stage')}, not of {stage}. "
-            "Choose another folder."
+            f"{out}: holds the output of {manifest.key.get('stage')}, not of {stage}. Choose another folder."
         )
 
 
-def finish(
-    partial: Path, out: Path, key: dict[str, Any], metrics: dict[str, Any], made_by: dict[str, Any]
-) -> Manifest:
+def finish(partial: Path, out: Path, key: dict[str, Any], metrics: dict[str, Any], made_by: dict[str, Any]) -> Manifest:
     """Hash what stands in `partial`, write its manifest, and give the folder its name.
 
     An older folder of that name is replaced only after the new one is complete.
     """
+    (partial / MARK).unlink(missing_ok=True)
     paths = sorted(p for p in partial.rglob("*") if p.is_file())
     names = {p.relative_to(partial).as_posix(): p for p in paths}
     manifest = Manifest(

@@ -102,9 +102,14 @@ def execute(stage: Stage, config: Config, out: Path) -> Result:
     found = up_to_date(out, key)
     if found is not None:
         return Result(found, was_up_to_date=True)
-    partial = manifest.partial_of(out)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with manifest.locked(out):
+        return _make(stage, config, out, key)
+
+
+def _make(stage: Stage, config: Config, out: Path, key: dict[str, Any]) -> Result:
+    """Run the stage into the partial folder and give it its name."""
+    _report_change(out, key)
+    partial = manifest.start_partial(out)
     if stage.resumable:
         _claim_checkpoints(key, manifest.checkpoints_of(out))
     start = time.perf_counter()
@@ -115,6 +120,14 @@ def execute(stage: Stage, config: Config, out: Path) -> Result:
     return Result(made, was_up_to_date=False)
 
 
+def _report_change(out: Path, key: dict[str, Any]) -> None:
+    """Say so when a folder is made again only because its files are not what the stage wrote."""
+    found = manifest.read(out)
+    changed = manifest.changed_files(out, found) if found is not None and found.key == key else []
+    if changed:
+        say(f"{out}: {', '.join(changed[:3])} changed after the stage wrote it; making the folder again")
+
+
 def _claim_checkpoints(key: dict[str, Any], folder: Path) -> None:
     """Keep checkpoints of the same key; drop those of another config, input or version."""
     path = folder / "key.json"
@@ -122,9 +135,12 @@ def _claim_checkpoints(key: dict[str, Any], folder: Path) -> None:
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         say(f"continuing from {folder}")
         return
-    if folder.exists():
-        say(f"{folder}: made with other settings or inputs; starting anew")
-        shutil.rmtree(folder)
+    if any(folder.glob("step-*")):
+        aside = folder.with_name(folder.name + ".old")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        say(f"{folder}: made with other settings or inputs; starting anew. They are kept in {aside}.")
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     path.write_text(text, encoding="utf-8")
 

@@ -27,11 +27,8 @@ Tables = dict[str, list[Row]]
 PEOPLE = ("a", "b", "c", "d")
 # Names for the time of the text itself; ``season2`` and ``month2`` are other times.
 NOW = ("season", "month", "weather", "weather2")
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen "
-    "fourteen fifteen sixteen seventeen eighteen nineteen"
-).split()
-TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
+ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+TENS = ["-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 PRONOUNS = {
     "f": {"he": "she", "him": "her", "his": "her", "himself": "herself", "child": "girl"},
     "m": {"he": "he", "him": "him", "his": "his", "himself": "himself", "child": "boy"},

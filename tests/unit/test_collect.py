@@ -123,9 +123,7 @@ def test_a_bad_line_costs_that_line_only(tmp_path: Path) -> None:
 def test_too_many_bad_records_fail_with_the_first_place_and_leave_only_partial(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "好"}\n{"body": "坏"}\n', encoding="utf-8")
-    message = (
-        r'1 of 2 records rejected \(50.0%, allowed 5.0%\):\n  a.jsonl:2: "text" is missing \(keys: body\)'
-    )
+    message = r'1 of 2 records rejected \(50.0%, allowed 5.0%\):\n  a.jsonl:2: "text" is missing \(keys: body\)'
     with pytest.raises(DataError, match=message):
         run(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -146,9 +144,7 @@ def test_the_share_that_the_message_advises_is_enough(tmp_path: Path) -> None:
 def test_no_documents_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.pdf").write_bytes(b"%PDF")
-    with pytest.raises(
-        DataError, match=r"no documents \(1 files found, 1 of them skipped\).*\n  a.pdf: is not"
-    ):
+    with pytest.raises(DataError, match=r"no documents \(1 files found, 1 of them skipped\).*\n  a.pdf: is not"):
         run(tmp_path / "in", tmp_path / "out")
 
 
@@ -210,9 +206,7 @@ def test_a_bomb_is_refused_without_being_held(tmp_path: Path, monkeypatch: pytes
     folder.mkdir()
     monkeypatch.setattr(records, "MAX_RECORD_BYTES", 1000)
     monkeypatch.setattr(sources, "MAX_TEXT_BYTES", 1000)
-    (folder / "a.jsonl.gz").write_bytes(
-        gzip.compress(b'{"text": "' + b"a" * 5000 + b'"}\n{"text": "ok"}\n')
-    )
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "' + b"a" * 5000 + b'"}\n{"text": "ok"}\n'))
     (folder / "b.txt.gz").write_bytes(gzip.compress(b"a" * 5000))
     metrics = run(folder, tmp_path / "out", max_rejected_share=1.0)
     assert texts(tmp_path / "out") == {"a.jsonl.gz#2": "ok"}

@@ -16,6 +16,10 @@ def open_model(folder: Path, dtype: Any = "auto") -> Any:
     finds weights missing (which it would fill with random numbers).
     """
     from safetensors import SafetensorError
+
+    if not (folder / "config.json").is_file():
+        kind = "an adapter; merge it first" if (folder / "adapter_config.json").is_file() else "not a model directory"
+        raise DataError(f"{folder}: is {kind} (it has no config.json).")
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 

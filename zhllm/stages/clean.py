@@ -47,9 +47,7 @@ class CleanConfig(Config):
     profile: Literal["document", "web", "dialogue"] = Field(
         "document", description="Thresholds for private documents, web pages or chats."
     )
-    language: Literal["zh", "en", "any"] = Field(
-        "zh", description="Reject texts with little of this language."
-    )
+    language: Literal["zh", "en", "any"] = Field("zh", description="Reject texts with little of this language.")
     traditional: Literal["keep", "simplify"] = Field(
         "keep", description="Keep Traditional characters, or convert them to Simplified."
     )
@@ -216,9 +214,7 @@ def _prove(out: Path, tally: Tally) -> None:
     from zhllm.text.cleaning import digest_of
     from zhllm.text.parquet import count_rows
 
-    rows = {
-        name: count_rows(sorted(out.glob(f"{name}-*.parquet"))) for name in ("train", "valid", "rejected")
-    }
+    rows = {name: count_rows(sorted(out.glob(f"{name}-*.parquet"))) for name in ("train", "valid", "rejected")}
     counted = {**tally.docs, "rejected": tally.rejected.total()}
     if sum(rows.values()) != tally.docs_in or any(rows[name] != n for name, n in counted.items()):
         raise ProofError(f"clean: {tally.docs_in} documents in, counted {counted}, on disk {rows}.")
@@ -245,11 +241,7 @@ def _nothing_kept(config: CleanConfig, tally: Tally) -> str:
 
 
 def _metrics(tally: Tally) -> Metrics:
-    common = [
-        (line, n)
-        for line, n in tally.short_lines.items()
-        if n >= max(MIN_COMMON_DOCS, tally.docs.total() / 100)
-    ]
+    common = [(line, n) for line, n in tally.short_lines.items() if n >= max(MIN_COMMON_DOCS, tally.docs.total() / 100)]
     common.sort(key=lambda pair: (-pair[1], pair[0]))
     return {
         "docs_in": tally.docs_in,

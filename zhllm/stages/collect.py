@@ -76,9 +76,7 @@ def run(config: CollectConfig, out: Path) -> Metrics:
     _check_shares(config, account, rejected_paths[0])
     if not account.docs:
         found = f"{account.files['found']} files found, {account.files['skipped']} of them skipped"
-        raise DataError(
-            f"{_names(config.source)}: no documents ({found}).{_first(account.rejected + account.skipped)}"
-        )
+        raise DataError(f"{_names(config.source)}: no documents ({found}).{_first(account.rejected + account.skipped)}")
     _say_rejected(account)
     _prove(account, writer.paths, rejected_paths)
     return _metrics(account, files)

@@ -188,8 +188,7 @@ def _check_share(config: ConvertConfig, tally: Tally, out: Path) -> None:
     counts = tally.counts
     lost, of = counts["rejected_records"], counts["records_in"]
     first = "".join(
-        f"\n  {entry['file']}:{entry['line'] or '-'}: {entry['field'] + ' ' if entry['field'] else ''}"
-        f"{entry['reason']}"
+        f"\n  {entry['file']}:{entry['line'] or '-'}: {entry['field'] + ' ' if entry['field'] else ''}{entry['reason']}"
         for entry in tally.rejected[:SHOWN]
     )
     names = ", ".join(map(str, config.source))

@@ -33,7 +33,8 @@ class EvaluateConfig(Config):
 def run(config: EvaluateConfig, out: Path) -> Metrics:
     """Writes scores.json and, for questions, answers.jsonl with every reply.
 
-    Greedy answers, every text token scored once: the same inputs give the same scores. A share of
+    A question set is JSON lines {"question": ..., "answer": ..., "accept": [other forms]}; a reply
+    is right when it holds one of them. Greedy answers, every text token scored once: the same inputs give the same scores. A share of
     right answers has a 95 % bootstrap interval.
 
     \b

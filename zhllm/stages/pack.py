@@ -48,9 +48,7 @@ def run(config: PackConfig, out: Path) -> Metrics:
     if sets["train"].docs == 0:
         raise DataError(f"{', '.join(map(str, config.corpus))}: no documents to pack.")
     pad = tokenizer.pad_id
-    info = PackInfo(
-        tokenizer.digest, tokenizer.vocab_size, config.seq_len, dtype_for(tokenizer.vocab_size), pad, sets
-    )
+    info = PackInfo(tokenizer.digest, tokenizer.vocab_size, config.seq_len, dtype_for(tokenizer.vocab_size), pad, sets)
     write_info(out, info)
     _prove_accounting(out, sets, info.dtype)
     metrics: Metrics = {"chars_per_token": sets["train"].chars / sets["train"].tokens}

@@ -35,9 +35,7 @@ def run(config: TrainVocabConfig, out: Path) -> Metrics:
     from zhllm.vocab.pieces import learn_pieces
 
     runs = count_runs(d.text for d in read_documents(config.corpus, split="train"))
-    pieces = learn_pieces(
-        runs, config.size, config.characters, config.min_count, config.max_piece_chars
-    )
+    pieces = learn_pieces(runs, config.size, config.characters, config.min_count, config.max_piece_chars)
     rare = [p for p in pieces if p.count < config.min_count]
     if rare:
         raise ProofError(f"{len(rare)} pieces are seen less than {config.min_count} times, e.g. {rare[0]}")

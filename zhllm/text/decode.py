@@ -57,9 +57,7 @@ def _decode_marked(data: bytes, mark: bytes, encoding: str) -> str:
         return data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         offset = error.start + len(mark)
-        raise DecodeError(
-            f"has the mark of {encoding} but byte {offset} is not {encoding}", offset
-        ) from error
+        raise DecodeError(f"has the mark of {encoding} but byte {offset} is not {encoding}", offset) from error
 
 
 def _decode_gb18030(data: bytes, not_utf8: UnicodeDecodeError) -> str:

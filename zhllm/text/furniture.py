@@ -82,9 +82,7 @@ def remove_furniture(text: str) -> Furniture:
     gone = numbers | headers | contents
     if not gone:
         return Furniture(text)
-    return Furniture(
-        _without(page.lines, gone), len(numbers), len(headers - numbers), len(contents - headers)
-    )
+    return Furniture(_without(page.lines, gone), len(numbers), len(headers - numbers), len(contents - headers))
 
 
 def _is_contents(line: str) -> bool:

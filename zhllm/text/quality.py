@@ -71,11 +71,7 @@ def judge(
         return _over("contents_page", contents_share, profile.max_contents_share)
     if counts.ink < profile.min_chars:
         return Refusal("too_short", f"{counts.ink} characters, fewer than {profile.min_chars}")
-    return (
-        _judge_shape(text, counts, profile)
-        or _judge_encoding(counts)
-        or _judge_language(counts, profile, language)
-    )
+    return _judge_shape(text, counts, profile) or _judge_encoding(counts) or _judge_language(counts, profile, language)
 
 
 def _over(reason: str, share: float, limit: float) -> Refusal:

@@ -131,9 +131,7 @@ def _parse_line(data: bytes, name: str, offset: int, line: int) -> Record | Reje
         try:
             value = orjson.loads(decode(data)[0])
         except DecodeError as undecodable:
-            return Rejected(
-                name, "record", str(undecodable), offset + undecodable.offset, line, sample_of(data)
-            )
+            return Rejected(name, "record", str(undecodable), offset + undecodable.offset, line, sample_of(data))
         except orjson.JSONDecodeError:
             return Rejected(name, "record", f"is not JSON: {error.msg}", offset, line, sample_of(data))
     if not isinstance(value, dict):

@@ -58,9 +58,7 @@ def read_items(paths: Sequence[Path], split: Split | None = None, keys: Keys | N
             yield from read_file(file, keys or Keys())
 
 
-def read_documents(
-    paths: Sequence[Path], split: Split | None = None, keys: Keys | None = None
-) -> Iterator[Document]:
+def read_documents(paths: Sequence[Path], split: Split | None = None, keys: Keys | None = None) -> Iterator[Document]:
     """Every document of files and folders, in order; raises DataError at the first that cannot be read.
 
     Takes folders of `collect` and `clean`, parquet, jsonl, and plain files of any kind `collect` reads.

@@ -72,6 +72,8 @@ def _talk(engine: Engine, start: list[Message], sampling: Sampling) -> None:
             return
         if text == "/exit":
             return
+        if not text.isprintable() and "\udc80" <= max(text) <= "\udcff":
+            raise DataError("the input is not UTF-8. Set the terminal to UTF-8, or convert what is piped in.")
         if text == "/clear":
             history = list(start)
         elif text:

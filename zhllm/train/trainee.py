@@ -122,7 +122,10 @@ class Trainee:
             target_modules=list(lora.target_modules),
             task_type="CAUSAL_LM",
         )
-        self._peft = get_peft_model(self.model, config)
+        try:
+            self._peft = get_peft_model(self.model, config)
+        except ValueError as error:
+            raise DataError(f"{self.folder}: LoRA has no module to work on: {error}") from error
         for parameter in self._new_rows.values():  # peft froze all that is not LoRA
             parameter.requires_grad_(True)
 

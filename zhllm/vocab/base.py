@@ -27,10 +27,7 @@ def train_base(texts: Iterable[str], size: int) -> Any:
     the text cannot fill even the required pieces.
     """
     if size in FORBIDDEN_SIZES:
-        raise DataError(
-            f"size {size} is one that llama.cpp's converter treats as another model; "
-            f"use {size - 1}."
-        )
+        raise DataError(f"size {size} is one that llama.cpp's converter treats as another model; use {size - 1}.")
     writer = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
