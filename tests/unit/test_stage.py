@@ -111,3 +111,19 @@ def test_the_manifest_says_what_was_written_and_from_what(tmp_path: Path, source
 def test_an_output_inside_its_input_is_refused(tmp_path: Path, source: Path) -> None:
     with pytest.raises(ConfigError, match=r"lies inside --source"):
         execute(COPY, CopyConfig(source=tmp_path), tmp_path / "out")
+
+
+def test_a_folder_being_written_is_locked(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "out"
+    with manifest.locked(out), pytest.raises(ConfigError, match="another zhllm is writing it now"):
+        execute(COPY, CopyConfig(source=source), out)
+    assert not execute(COPY, CopyConfig(source=source), out).was_up_to_date
+
+
+def test_a_partial_folder_that_is_not_ours_is_never_deleted(tmp_path: Path, source: Path) -> None:
+    precious = tmp_path / "out.partial"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("x")
+    with pytest.raises(ConfigError, match="was not written by zhllm"):
+        execute(COPY, CopyConfig(source=source), tmp_path / "out")
+    assert (precious / "thesis.txt").read_text() == "x"

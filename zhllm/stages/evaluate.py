@@ -34,8 +34,8 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     """Writes scores.json and, for questions, answers.jsonl with every reply.
 
     A question set is JSON lines {"question": ..., "answer": ..., "accept": [other forms]}; a reply
-    is right when it holds one of them. Greedy answers, every text token scored once: the same inputs give the same scores. A share of
-    right answers has a 95 % bootstrap interval.
+    is right when it holds one of them. Greedy answers, every text token scored
+    once: the same inputs give the same scores. A share of right answers has a 95 % bootstrap interval.
 
     \b
     zhllm evaluate --model merged --against llama2/ --task questions --data questions.jsonl -o scores
