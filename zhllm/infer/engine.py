@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from zhllm.errors import DataError
 from zhllm.model.directory import chat_template, check_vocabulary
+from zhllm.model.transformers_model import check_model_directory
 from zhllm.text.prompt_format import FORMATS, Message, PromptFormat, format_of
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -75,6 +76,7 @@ def open_engine(model: Path, fallback_format: str | None = None, parallel: int =
     DataError when there is neither, or the template is not one of zhllm's formats.
     """
     if model.is_dir():
+        check_model_directory(model)
         return TransformersEngine(model, fallback_format)
     if model.suffix == ".gguf":
         return LlamaEngine(model, fallback_format, parallel)

@@ -9,6 +9,13 @@ from typing import Any
 from zhllm.errors import DataError
 
 
+def check_model_directory(folder: Path) -> None:
+    """DataError that names the mistake when a folder is an adapter, or no model at all."""
+    if not (folder / "config.json").is_file():
+        kind = "an adapter; merge it first" if (folder / "adapter_config.json").is_file() else "not a model directory"
+        raise DataError(f"{folder}: is {kind} (it has no config.json).")
+
+
 def open_model(folder: Path, dtype: Any = "auto") -> Any:
     """A transformers causal LM in eval mode; `dtype` "auto" keeps the stored one.
 
@@ -17,9 +24,7 @@ def open_model(folder: Path, dtype: Any = "auto") -> Any:
     """
     from safetensors import SafetensorError
 
-    if not (folder / "config.json").is_file():
-        kind = "an adapter; merge it first" if (folder / "adapter_config.json").is_file() else "not a model directory"
-        raise DataError(f"{folder}: is {kind} (it has no config.json).")
+    check_model_directory(folder)
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 

@@ -39,9 +39,9 @@ def run(config: MergeConfig, out: Path) -> Metrics:
     from zhllm.vocab.hf_files import write_json
     from zhllm.vocab.tokenizer import Tokenizer
 
+    base, adapters = Checkpoint(config.model), [Adapter(path) for path in config.adapter]
     for path in config.adapter:
         check_lineage(config.model, path)
-    base, adapters = Checkpoint(config.model), [Adapter(path) for path in config.adapter]
     check_fit(config, base, adapters)
     with Writer(out, list(base.specs.values())) as writer:
         for name in base.specs:
