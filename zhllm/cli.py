@@ -66,8 +66,8 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and leave with the documented exit code."""
-    # OpenMP threads that spin while they wait make a training step 10 to 20 times slower as soon as
-    # another process wants a core; a short spin costs nothing on an idle machine. Read when torch loads.
+    # OpenMP threads spin while they wait for each other; a short spin leaves the core to other processes
+    # sooner and was no slower on idle cores. It does not cure two threads on one core. Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may reach the network, not even to look a name up
     try:

@@ -37,7 +37,7 @@ zhllm pack \
   --seq-len 256 \
   -o "$RUN/pack-english"
 
-# The base learns English. Muon reaches a lower loss than AdamW in the same time.
+# The base learns English. Muon reaches a lower loss than AdamW on equal tokens.
 zhllm pretrain \
   --model "$RUN/init-model" \
   --trainable all \

@@ -41,7 +41,7 @@ def bits_per_char(folder: Path, texts: Sequence[str], window: int | None = None,
     tokenizer = Tokenizer(folder)
     check_vocabulary(folder, tokenizer)
     on_gpu = torch.cuda.is_available()
-    # Float32 on a CPU, where it costs nothing but memory; as stored on a GPU, where that would be short.
+    # Float32 on a CPU; as stored on a GPU, whose memory a float32 7B would not fit.
     trainee = Trainee(folder, "auto" if on_gpu else torch.float32, torch.device("cuda" if on_gpu else "cpu"))
     trainee.model.eval()
     limit = min(trainee.model.config.max_position_embeddings, window or 2048)

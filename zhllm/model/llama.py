@@ -34,7 +34,7 @@ class Size:
     max_positions: int
 
 
-# toy is for tests; tiny is the demo's: rows of 256 so that K-quants apply, learnt in a minute on two cores.
+# toy is for tests; tiny is the demo's: rows of 256 so that K-quants apply.
 SIZES = {
     "toy": Size(64, 128, 2, 4, 2, 256),
     "tiny": Size(256, 512, 4, 4, 4, 512),

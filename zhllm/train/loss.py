@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Elements of one chunk of logits. 2^22 float32 (16 MB) stays near the cache and was the fastest of
-# 2^20..2^26 on two CPU cores; on a GPU the kernels are large enough as well.
+# Elements of one chunk of logits: 2^22 float32 are 16 MB, whatever the number of tokens. A bound on
+# memory, not a tuned speed.
 CHUNK_ELEMENTS = 1 << 22
 
 
