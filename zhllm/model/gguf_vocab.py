@@ -13,18 +13,14 @@ from gguf import GGUFWriter
 
 from zhllm.errors import DataError
 from zhllm.vocab import sentencepiece_model
+from zhllm.vocab.tiktoken_file import LLAMA3_PATTERN, QWEN2_PATTERN
 from zhllm.vocab.tokenizer import Tokenizer, read_json
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 
 # llama.cpp knows a byte-level vocabulary's pre-tokenizer by name; the name is found by the
 # regular expression the tokenizer.json holds.
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-PRE_TOKENIZERS = {
-    _WORDS + r"\p{N}{1,3}" + _REST: "llama-bpe",
-    _WORDS + r"\p{N}" + _REST: "qwen2",
-}
+PRE_TOKENIZERS = {LLAMA3_PATTERN: "llama-bpe", QWEN2_PATTERN: "qwen2"}
 
 
 def add_vocabulary(writer: GGUFWriter, folder: Path, rows: int, template: str | None, end_id: int) -> None:

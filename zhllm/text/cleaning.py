@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import xxhash
 
@@ -19,6 +18,7 @@ from zhllm.text.document import Document, Item, Rejected
 from zhllm.text.furniture import remove_furniture
 from zhllm.text.normalise import normalise, repair_mojibake
 from zhllm.text.quality import PROFILES, Language, ProfileName, judge
+from zhllm.text.script import to_simplified
 
 Traditional = Literal["keep", "simplify"]
 
@@ -99,7 +99,7 @@ def _clean(document: Document, rules: Rules, chunk: Chunk) -> Cleaned:
     furniture = remove_furniture(text)
     text = furniture.text
     if rules.traditional == "simplify":
-        text = str(_converter().convert(text))
+        text = to_simplified(text)
     chars = count_chars(text)
     contents_share = furniture.contents_lines / lines_before
     refusal = judge(text, chars, PROFILES[rules.profile], rules.language, contents_share)
@@ -125,10 +125,3 @@ def _in_normal_form(text: str) -> tuple[str, bool]:
 def _may_be_mojibake(chars: CharCounts) -> bool:
     """Whether trying to repair is worth the time: little Chinese, or few of its usual characters."""
     return chars.latin > chars.han or chars.frequent_han * 4 < chars.han
-
-
-@lru_cache(maxsize=1)
-def _converter() -> Any:
-    import opencc
-
-    return opencc.OpenCC("t2s")

@@ -6,6 +6,7 @@ A format is a handful of strings. Its Jinja template (transformers, llama.cpp), 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ Message = Mapping[str, str]
 # What is stripped from both ends of a content, by name: Python's strip() and Jinja's trim would also
 # take the ideographic space that begins a Chinese paragraph, which llama.cpp's trim leaves.
 WHITESPACE = " \t\n\r"
+
+_SPECIAL = re.compile(r"<\|\w+\|>")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class PromptFormat:
     tail: str
     end: str
     separator: str
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The tokens written as <|name|> that the format needs, in the order of its text."""
+        parts = (self.bos, *self.system, *self.user, self.header, self.end)
+        return tuple(dict.fromkeys(_SPECIAL.findall("".join(parts))))
 
     def segments(self, messages: Sequence[Message], answer_next: bool = False) -> list[Segment]:
         """The conversation as stretches of text; with `answer_next` it ends where the model begins.

@@ -79,7 +79,7 @@ def tokenizer_json(model: Any) -> dict[str, Any]:
         ],
         "normalizer": {"type": "Sequence", "normalizers": [*prepend, replace]},
         "pre_tokenizer": None,
-        "post_processor": _starts_with(model.pieces[ids["bos"]].piece, ids["bos"]) if "bos" in ids else None,
+        "post_processor": starts_with(model.pieces[ids["bos"]].piece, ids["bos"]) if "bos" in ids else None,
         "decoder": {
             "type": "Sequence",
             "decoders": [unspace, {"type": "ByteFallback"}, {"type": "Fuse"}, *strip],
@@ -99,7 +99,7 @@ def tokenizer_json(model: Any) -> dict[str, Any]:
     }
 
 
-def _starts_with(bos: str, bos_id: int) -> dict[str, Any]:
+def starts_with(bos: str, bos_id: int) -> dict[str, Any]:
     """The post-processor that puts BOS before a text."""
     first, second = ([{"SpecialToken": {"id": bos, "type_id": n}}, {"Sequence": {"id": "AB"[n], "type_id": n}}]
                      for n in (0, 1))  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from zhllm.errors import ProofError
-from zhllm.vocab.sentencepiece_model import META_SPACE, NORMAL, processor
+from zhllm.vocab.sentencepiece_model import META_SPACE, NORMAL, bare_processor, processor
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
@@ -99,21 +99,39 @@ def base_is_kept(model: Any, base: Any) -> Check:
     return check
 
 
-def proof_texts(model: Any, base: Any | None, texts: Iterable[str]) -> list[str]:
+def proof_texts(added: Sequence[str], texts: Iterable[str]) -> list[str]:
     """The fixed probe, seeded fuzz over the added characters, every added piece, and `texts`."""
-    added = [p.piece for p in model.pieces[len(base.pieces) :]] if base is not None else []
     characters = [c for p in added[:4000] for c in p] or list("的一是不了人我在有他这中大来上个国")
     return [*PROBE, *fuzz(characters, 2000), *added, *texts]
 
 
-def prove_tokenizer(folder: Path, model: Any, base: Any | None, texts: Iterable[str]) -> list[Check]:
-    """Every promise of a tokenizer directory, tried on the probe, on fuzz and on `texts`.
+def base_language(encode: Encode, base: Encode, untouched: Sequence[str]) -> Check:
+    """Whether texts that the added pieces have no part in are cut as the base cuts them."""
+    return engines_agree("base language", encode, base, untouched)
 
-    SentencePiece = Hugging Face fast; lossless; with `base`: its pieces at their ids, and every
-    text that is ASCII or has no added character tokenised as by the base. Raises ProofError with
-    examples.
+
+def all_reachable(encode: Encode, ids: Mapping[str, int]) -> Check:
+    """Whether each added piece, with nothing around it, is cut as that one piece (`encode` adds no `▁`)."""
+    check = Check("reachable pieces")
+    for (piece, index), found in zip(ids.items(), encode(list(ids)), strict=True):
+        check.add(piece, found == [index], f" (id {index}) is cut as {found}")
+    return check
+
+
+def added_pieces(model: Any, base_size: int) -> dict[str, int]:
+    """The ordinary pieces behind the base's, with their ids."""
+    return {p.piece: base_size + k for k, p in enumerate(model.pieces[base_size:]) if p.type == NORMAL}
+
+
+def prove_tokenizer(folder: Path, model: Any, base: Any | None, texts: Iterable[str]) -> list[Check]:
+    """Every promise of a SentencePiece tokenizer directory, tried on the probe, on fuzz and on `texts`.
+
+    SentencePiece = Hugging Face fast; lossless; with `base`: its pieces at their ids, every text that
+    is ASCII or has no added character tokenised as by the base, and no added piece that is never
+    formed. Raises ProofError with examples.
     """
-    every = proof_texts(model, base, texts)
+    added = added_pieces(model, len(base.pieces)) if base is not None else {}
+    every = proof_texts(list(added), texts)
     sp = processor(model)
     hf = hf_encode(Tokenizer.from_file(str(folder / "tokenizer.json")))
     checks = [
@@ -122,9 +140,9 @@ def prove_tokenizer(folder: Path, model: Any, base: Any | None, texts: Iterable[
     ]
     if base is not None:
         checks.append(base_is_kept(model, base))
-        new = {c for p in model.pieces[len(base.pieces) :] if p.type == NORMAL for c in p.piece}
-        untouched = [text for text in every if text.isascii() or new.isdisjoint(text)]
-        checks.append(engines_agree("base language", sp.encode, processor(base).encode, untouched))
+        new = {c for piece in added for c in piece}
+        checks.append(base_language(sp.encode, processor(base).encode, [t for t in every if new.isdisjoint(t)]))
+        checks.append(all_reachable(bare_processor(model).encode, added))
     raise_broken(checks)
     return checks
 

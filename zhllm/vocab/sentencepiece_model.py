@@ -26,18 +26,11 @@ def find_model(path: Path) -> Path:
     if model.is_file():
         return model
     found = ", ".join(sorted(p.name for p in path.glob("*token*"))) or "no tokenizer files"
-    raise DataError(
-        f"{path}: has no tokenizer.model ({found}). A SentencePiece base is needed here; "
-        "byte-level BPE bases (Llama-3, Qwen) are used without extension."
-    )
+    raise DataError(f"{path}: has no tokenizer.model ({found}), which is needed here.")
 
 
-def load(path: Path) -> Any:
-    """The ModelProto of a SentencePiece BPE model with the identity normaliser.
-
-    Other models are refused with DataError: engines disagree on them (DESIGN: nmt_nfkc makes 21 %
-    of lines differ in llama.cpp; unigram is another algorithm).
-    """
+def read_proto(path: Path) -> Any:
+    """The ModelProto of any SentencePiece model (file, or directory with tokenizer.model); DataError for others."""
     model = find_model(path)
     proto = pb.ModelProto()
     try:
@@ -46,6 +39,16 @@ def load(path: Path) -> Any:
         raise DataError(f"{model}: is not a SentencePiece model ({error}).") from error
     if not proto.pieces or not proto.HasField("trainer_spec"):
         raise DataError(f"{model}: is not a SentencePiece model (it holds no pieces).")
+    return proto
+
+
+def load(path: Path) -> Any:
+    """The ModelProto of a SentencePiece BPE model with the identity normaliser.
+
+    Other models are refused with DataError: engines disagree on them (DESIGN: nmt_nfkc makes 21 %
+    of lines differ in llama.cpp; unigram is another algorithm).
+    """
+    proto, model = read_proto(path), find_model(path)
     if proto.trainer_spec.model_type != BPE:
         raise DataError(f"{model}: is not a BPE model (type {proto.trainer_spec.model_type}); a base must be.")
     spec = proto.normalizer_spec

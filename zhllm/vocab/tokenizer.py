@@ -35,6 +35,11 @@ class Tokenizer:
             return None
         return sentencepiece_model.processor(sentencepiece_model.load(self.folder))
 
+    @property
+    def engine(self) -> str:
+        """Which engine `encode_plain` asks."""
+        return "Hugging Face" if self._sp is None else "SentencePiece"
+
     def special_id(self, role: str) -> int | None:
         """The id of "bos", "eos", "pad" or "unk"; None where the tokenizer has none."""
         token = self.config.get(f"{role}_token")
