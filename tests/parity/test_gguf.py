@@ -32,6 +32,7 @@ from zhllm.model.directory import set_chat_template
 from zhllm.model.gguf_file import open_source, permute, read_back, rope_factors, unpermute, write_gguf
 from zhllm.model.gguf_read import GgufFile
 from zhllm.model.gguf_types import tensor_type
+from zhllm.model.gguf_writer import GGUFWriter
 from zhllm.text.prompt_format import FORMATS
 from zhllm.vocab.proof import PROBE, fuzz
 from zhllm.vocab.sentencepiece_model import load
@@ -469,3 +470,20 @@ def test_a_damaged_file_is_a_data_error(toy: Toy, tmp_path: Path, damage: Callab
     (tmp_path / "a.gguf").write_bytes(damage((tmp_path / "a.gguf").read_bytes()))
     with pytest.raises(DataError, match=r"a\.gguf: is not a (whole )?GGUF file"):
         GgufFile(tmp_path / "a.gguf")
+
+
+def test_metadata_is_packed_as_gguf_py_packs_it() -> None:
+    values: list[list[object]] = [["a", "", "中文", "𠮷"], [b"\xff\x00", b"x"], [1, 2, -3], [0.5, -1.0, 3e38]]
+    values += [["a", b"b"], [True, False], [[1], [2]], [1, 0.5], []]
+    for value in values:
+        for sub_type in (None, gguf.GGUFValueType.STRING if value and isinstance(value[0], str) else None):
+            arguments = (value, gguf.GGUFValueType.ARRAY, True, sub_type)
+            found, wanted = (kind("/dev/null", "llama") for kind in (GGUFWriter, gguf.GGUFWriter))
+            assert outcome(found, arguments) == outcome(wanted, arguments), value
+
+
+def outcome(writer: gguf.GGUFWriter, arguments: tuple[object, ...]) -> object:
+    try:
+        return writer._pack_val(*arguments)
+    except ValueError as error:
+        return str(error)

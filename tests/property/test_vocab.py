@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from strategies import texts_with
 from tokenizers import Tokenizer
 from toys import Toy
 from transformers import AutoTokenizer
@@ -23,22 +24,6 @@ from zhllm.vocab.proof import Encode, hf_encode
 from zhllm.vocab.sentencepiece_model import META_SPACE, NORMAL, copy_of, load, processor
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
-AWKWARD = (
-    ["▁", "▁▁人", " ", "  ", "\t", "\n", "\r\n", "\u3000", "\u00a0", "\u200b", "\u200d", "\ufeff", "\u202e", "\x00"]
-    + ["\x1f", "\x7f", "👩‍👩‍👧‍👦", "👍🏽", "🇨🇳", "❤️‍🔥", "שלום עולם", "مرحبا", "né", "é", "Ｆｕｌｌ１２", "①"]
-    + ["<s>", "</s>", "<unk>", "<pad>", "<0x0A>", "[INST]", "𠮷", "々", "〇", "㐂", "か", "한", "豈", "the "]
-    + ["。", "，", "“", "—", "Don't", "x=1;"]
-)
-
-
-def texts_with(pieces: list[str]) -> st.SearchStrategy[list[str]]:
-    """Twenty texts at once, because one text at a time is mostly overhead."""
-    han = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), max_size=4)
-    latin = st.text("abcdefgXYZ .,'-_/()=", max_size=8)
-    anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
-    digits = st.text("0123456789０１.,-%", max_size=6)
-    part = st.one_of(st.sampled_from(pieces), st.sampled_from(AWKWARD), han, latin, anything, digits)
-    return st.lists(st.lists(part, max_size=8).map("".join), min_size=20, max_size=20)
 
 
 @dataclass

@@ -44,7 +44,8 @@ def base(**settings: object) -> Make:
 def with_added_token(folder: Path) -> None:
     shutil.copytree(folder / "toy" / "tokenizer", folder / "base", ignore=shutil.ignore_patterns(manifest.NAME))
     content = json.loads((folder / "base" / "tokenizer.json").read_text())
-    token = {**content["added_tokens"][0], "id": len(content["model"]["vocab"]), "content": "<|im_start|>"}
+    last = {"id": len(content["model"]["vocab"]), "content": "<|im_start|>", "special": False}
+    token = {**content["added_tokens"][0], **last}
     content["added_tokens"].append(token)
     (folder / "base" / "tokenizer.json").write_text(json.dumps(content))
 
@@ -108,11 +109,12 @@ BAD: dict[str, tuple[Make, str, int, str]] = {
     "an image as base": (text("a.png", b"\x89PNG\r\n\x1a\n" * 9), EXTEND_BASE.format("a.png"), 3, "is not a SentenceP"),
     "an empty base": (text("a.model", b""), EXTEND_BASE.format("a.model"), 3, "is not a SentencePiece model (it holds"),
     "a folder without tokenizer.model": (
-        lambda f: (f / "base").mkdir(), EXTEND_BASE.format("base"), 3, "base: has no tokenizer.model (no tokenizer fi"
+        lambda f: (f / "base").mkdir(), EXTEND_BASE.format("base"), 3,
+        "has no tokenizer.model and no tokenizer.json (no to"
     ),
-    "a byte-level base": (
+    "a tokenizer.json without a model": (
         lambda f: text("tokenizer.json", "{}")((f / "base").mkdir() or f / "base"),
-        EXTEND_BASE.format("base"), 3, "has no tokenizer.model (",
+        EXTEND_BASE.format("base"), 3, "holds a None model; only BPE tokenizers can be extended.",
     ),
     "a unigram base": (base(model_type=1), EXTEND_BASE.format("base.model"), 3, "is not a BPE model (type 1); a base"),
     "a base that strips": (
@@ -212,5 +214,5 @@ def test_pieces_that_cannot_be_added_are_counted_beside_those_that_can(
     code, _, err = run(["extend-vocab", "--base", str(toy.tokenizer), "--pieces", str(pieces), "-o", str(out)], capsys)
     assert code == 0
     metrics = manifest.read(out).metrics  # type: ignore[union-attr]
-    assert metrics["left_out"] == {"twice": 1, "not Han": 2, "in the base": 1, "unreachable": 1}
-    assert metrics["added_pieces"] == 3 and "left out, not Han: 2 (ing 中a)" in err
+    assert metrics["left_out"] == {"twice": 1, "not Han": 2, "in the base": 1}
+    assert metrics["added_pieces"] == 8 and metrics["joins"] == 4 and "left out, not Han: 2 (ing 中a)" in err

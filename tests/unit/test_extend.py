@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from zhllm.errors import DataError, ProofError
 from zhllm.vocab.base import train_base
-from zhllm.vocab.extend import extend, lowest_ordinary_score, unreachable
+from zhllm.vocab.extend import SentencePieceBase, appended, extend, lowest_ordinary_score
 from zhllm.vocab.hf_files import TOKENIZER_FILES, all_splits, special_ids, tokenizer_json, write_tokenizer
 from zhllm.vocab.proof import prove_tokenizer
 from zhllm.vocab.sentencepiece_model import CONTROL, NORMAL, copy_of, load, processor
@@ -59,8 +59,6 @@ def test_the_pad_piece_is_a_control_piece_behind_all_others(base: Any) -> None:
         (["the"], "in the base", ["the"]),
         (["人", "人", "工", "人"], "twice", ["人", "人"]),
         (["人a", "▁人", "人1", "人。", "の", "人 工", "人\n", ""], "not Han", None),
-        (["甲", "乙", "丙", "甲乙丙"], "unreachable", ["甲乙丙"]),
-        (["甲", "乙", "丙", "丁", "甲乙", "甲乙丙丁"], "unreachable", ["甲乙丙丁"]),
     ],
 )
 def test_what_would_break_an_engine_is_left_out_by_reason(
@@ -74,10 +72,37 @@ def test_what_would_break_an_engine_is_left_out_by_reason(
     assert found.added == [*dict.fromkeys(p for p in pieces if p not in wanted or reason == "twice"), "龘"]
 
 
-def test_a_piece_that_needs_one_left_out_goes_too(base: Any) -> None:
-    """`甲乙丙` cannot be formed, so `甲乙丙丁` cannot either, though its text has a split into pieces."""
-    found = extend(base, ["甲", "乙", "丙", "丁", "甲乙丙", "甲乙丙丁"])
-    assert found.left_out == {"unreachable": ["甲乙丙", "甲乙丙丁"]}
+@pytest.mark.parametrize(
+    ("pieces", "added", "joins"),
+    [
+        (["甲", "乙", "丙", "甲乙丙"], ["甲", "乙", "丙", "甲乙", "甲乙丙"], ["甲乙"]),
+        (["甲乙丙"], ["甲", "乙", "丙", "甲乙", "甲乙丙"], ["甲", "乙", "丙", "甲乙"]),
+        (["甲", "乙", "丙", "丁", "甲乙", "甲乙丙丁"], [*"甲乙丙丁", "甲乙", "甲乙丙", "甲乙丙丁"], ["甲乙丙"]),
+        # 乙丙 is joined first, wherever the longer piece would need 甲乙 and 丙丁.
+        (
+            [*"甲乙丙丁", "乙丙", "甲乙", "丙丁", "甲乙丙丁"],
+            [*"甲乙丙丁", "乙丙", "甲乙", "丙丁", "甲乙丙", "甲乙丙丁"],
+            ["甲乙丙"],
+        ),
+        # What is asked for later is a piece, not a join, and stands where its first need puts it.
+        (["甲乙丙", "甲乙"], ["甲", "乙", "丙", "甲乙", "甲乙丙"], ["甲", "乙", "丙"]),
+    ],
+)  # fmt: skip
+def test_every_piece_brings_the_joins_it_needs(
+    base: Any, pieces: list[str], added: list[str], joins: list[str]
+) -> None:
+    found = extend(base, pieces)
+    assert (found.added, found.joins, found.left_out) == (added, joins, {})
+
+
+def test_any_first_pieces_of_an_extension_are_whole(base: Any) -> None:
+    pieces = ["中华人民共和国", "人民共和国", "共和国", "龘靐齉", "民共"]
+    for count in range(1, 20):
+        found = SentencePieceBase(base).extend(pieces, max_pieces=count)
+        assert len(found.added) == min(count, len(extend(base, pieces).added))
+        encoder = SentencePieceBase(found.model)
+        ids = [[len(base.pieces) + k] for k in range(len(found.added))]
+        assert encoder.encode_inside(found.added) == ids
 
 
 @pytest.mark.parametrize("pieces", [[], ["the cat", "12", "▁"]])
@@ -104,12 +129,19 @@ def test_space_runs_do_not_set_the_score(base: Any) -> None:
     assert len(set(scores)) == len(GOOD)
 
 
-def test_unreachable_pieces_are_found_by_the_model_itself(base: Any) -> None:
-    added = ["甲", "乙", "丙", "甲乙", "甲乙丙", "丙乙甲"]
-    model = copy_of(base)
-    for number, piece in enumerate(added):
-        model.pieces.add(piece=piece, score=-40000.0 - number, type=NORMAL)
-    assert unreachable(model, len(base.pieces), added) == ["丙乙甲"]
+def test_specials_are_control_pieces_behind_the_pad(base: Any) -> None:
+    found = SentencePieceBase(base).extend(GOOD, "<pad>", ("<|im_start|>", "<|im_end|>", "</s>"))
+    assert found.specials == ["<pad>", "<|im_start|>", "<|im_end|>"]
+    assert [(p.piece, p.type) for p in found.model.pieces[-3:]] == [(t, CONTROL) for t in found.specials]
+    assert special_ids(found.model)["pad"] == found.size - 3
+
+
+def test_a_pad_that_the_base_names_or_has_is_kept(base: Any) -> None:
+    named = extend(base, GOOD[:3]).model
+    assert special_ids(extend(named, GOOD[3:]).model)["pad"] == len(named.pieces) - 1
+    unnamed = appended(base, [], ["<pad>"])
+    found = extend(unnamed, GOOD)
+    assert found.specials == [] and special_ids(found.model)["pad"] == len(unnamed.pieces) - 1
 
 
 def test_merges_are_all_splits_best_first(base: Any) -> None:
@@ -161,6 +193,7 @@ def test_a_chat_template_stands_inline_and_as_a_file(base: Any, tmp_path: Path) 
         ("base pieces exchanged", "base ids: 2 of"),
         ("an added Latin piece", "base language: "),
         ("a normaliser that strips", "round trip: "),
+        ("a piece that is never formed", r"reachable pieces: 1 of \d+ texts fail, e.g. '能人智' "),
     ],
 )
 def test_the_proof_refuses_a_broken_tokenizer(base: Any, tmp_path: Path, fault: str, promise: str) -> None:
@@ -174,6 +207,9 @@ def test_the_proof_refuses_a_broken_tokenizer(base: Any, tmp_path: Path, fault: 
         (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     elif fault == "scores in another order":
         model.pieces[size + 4].score, model.pieces[size + 3].score = -40000.0, -40001.0
+    elif fault == "a piece that is never formed":
+        model.pieces.add(piece="能人智", score=-50000.0, type=NORMAL)
+        write_tokenizer(tmp_path, model, size)
     elif fault == "a normaliser that strips":
         model.normalizer_spec.remove_extra_whitespaces = True
     else:

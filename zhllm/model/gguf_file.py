@@ -15,12 +15,12 @@ from typing import Any
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as T
-from gguf import GGUFWriter
 
 from zhllm.errors import DataError, ProofError
 from zhllm.model.gguf_read import GgufFile
 from zhllm.model.gguf_types import FILE_TYPES, tensor_type
 from zhllm.model.gguf_vocab import add_vocabulary
+from zhllm.model.gguf_writer import GGUFWriter
 from zhllm.model.kquants import quantize
 from zhllm.model.llama import EMBED, HEAD, read_config
 from zhllm.model.tensors import F32, Array, Checkpoint, from_f32

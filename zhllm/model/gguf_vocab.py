@@ -9,9 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFWriter
-
 from zhllm.errors import DataError
+from zhllm.model.gguf_writer import GGUFWriter
 from zhllm.vocab import sentencepiece_model
 from zhllm.vocab.tiktoken_file import LLAMA3_PATTERN, QWEN2_PATTERN
 from zhllm.vocab.tokenizer import Tokenizer, read_json

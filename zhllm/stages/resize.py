@@ -65,37 +65,39 @@ def run(config: ResizeConfig, out: Path) -> Metrics:
 
 
 def _sub_ids(config: ResizeConfig, model_rows: int) -> tuple[list[list[int]], int]:
-    """For each added piece its base ids ([] for control pieces), and the base's vocabulary size."""
-    from zhllm.vocab.sentencepiece_model import NORMAL, bare_processor, first_pieces, load
-    from zhllm.vocab.tokenizer import read_json
+    """For each row to add its base ids ([] for special tokens), and how many of the base's rows stay.
 
-    if not (config.tokenizer / "extension.json").is_file():
-        raise DataError(f"{config.tokenizer}: has no extension.json; give a directory that extend-vocab wrote.")
-    base_size: int = read_json(config.tokenizer / "extension.json")["base_vocab_size"]
-    if model_rows < base_size:
+    Special tokens of the base without a row (some hub copies of Llama-2 add such a pad token) get one.
+    """
+    from zhllm.vocab.subtokens import base_size_of, sub_token_ids
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    base_size, tokenizer = base_size_of(config.tokenizer), Tokenizer(config.tokenizer)
+    if not tokenizer.special_ids.issuperset(range(model_rows, base_size)):
         raise DataError(
             f"{config.model}: has {model_rows} embedding rows, but the tokenizer {config.tokenizer} extends "
             f"a base of {base_size} pieces. Give the base this tokenizer was made for."
         )
-    proto = load(config.tokenizer)
-    check_base_tokenizer(config, model_rows, {p.piece: i for i, p in enumerate(proto.pieces[:base_size])})
-    added = list(proto.pieces[base_size:])
-    encoder = bare_processor(first_pieces(proto, base_size))
-    return [encoder.encode(p.piece) if p.type == NORMAL else [] for p in added], base_size
+    vocab = tokenizer.fast.get_vocab(with_added_tokens=True)
+    rows = min(model_rows, base_size)
+    check_base_tokenizer(config, model_rows, {piece: i for piece, i in vocab.items() if i < rows})
+    sub_ids, _ = sub_token_ids(config.tokenizer)
+    return [[] for _ in range(rows, base_size)] + sub_ids, rows
 
 
 def check_base_tokenizer(config: ResizeConfig, model_rows: int, extended: dict[str, int]) -> None:
     """DataError when the model's own tokenizer is not the one that was extended.
 
-    Without this, the rows of another base's ids would be dropped as padding. Ids without a row (some
-    hub copies of Llama-2 add such a pad token) do not count; a model directory that has no tokenizer
-    is taken at its word.
+    Without this, the rows of another base's ids would be dropped as padding. Ids without a row do not
+    count; a model directory that has no tokenizer is taken at its word.
     """
     from zhllm.vocab.sentencepiece_model import load
+    from zhllm.vocab.tiktoken_file import is_rank_file
     from zhllm.vocab.tokenizer import Tokenizer
 
     own: dict[str, int] = {}
-    if (config.model / "tokenizer.model").is_file():
+    model = config.model / "tokenizer.model"
+    if model.is_file() and not is_rank_file(model):
         own |= {p.piece: i for i, p in enumerate(load(config.model).pieces)}
     if (config.model / "tokenizer.json").is_file():
         own |= Tokenizer(config.model).fast.get_vocab(with_added_tokens=True)

@@ -36,12 +36,12 @@ def select(pieces: Sequence[str], has: Callable[[str], bool]) -> tuple[list[str]
     """The pieces that may be added: Han only, not in the base, once; the others by reason."""
     found, wanted = Additions(), dict[str, None]()
     for piece in pieces:
-        if not is_han(piece):
-            found.leave_out("not Han", piece)
+        if has(piece):
+            found.leave_out("in the base", piece)
         elif piece in wanted:
             found.leave_out("twice", piece)
-        elif has(piece):
-            found.leave_out("in the base", piece)
+        elif not is_han(piece):
+            found.leave_out("not Han", piece)
         else:
             wanted[piece] = None
     return list(wanted), found

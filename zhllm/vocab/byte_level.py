@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import orjson
 from tokenizers import Tokenizer as FastTokenizer
 
 from zhllm.errors import DataError
@@ -101,7 +102,7 @@ class ByteLevelBase:
     @cached_property
     def fast(self) -> FastTokenizer:
         """The tokenizer itself."""
-        return FastTokenizer.from_str(json.dumps(self.content))
+        return FastTokenizer.from_buffer(orjson.dumps(self.content))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts without specials."""
@@ -220,6 +221,8 @@ class ByteLevelBase:
         new = set(added)
         helped: dict[str, list[tuple[str, str]]] = {}
         for token in self.rank:
+            if token.isascii():  # its bytes are, so no part of it is Han
+                continue
             if found := [s for s in splits(token, vocab) if new.intersection(s)]:
                 helped[token] = found
         base = list(merge_pairs(self.content))

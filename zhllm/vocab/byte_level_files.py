@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from zhllm.text.han import han_runs
 from zhllm.vocab.byte_level import ByteLevelBase, bytes_of, token_text, whole_text
-from zhllm.vocab.hf_files import write_chat_template, write_json
+from zhllm.vocab.hf_files import write_chat_template, write_json, write_tokenizer_json
 from zhllm.vocab.proof import (
     Check,
     Encode,
@@ -24,6 +23,7 @@ from zhllm.vocab.proof import (
     proof_texts,
     raise_broken,
 )
+from zhllm.vocab.tokenizer import read_json
 
 ROLES = ("bos", "eos", "unk", "pad")
 
@@ -36,7 +36,7 @@ def write_byte_level(
     named = {f"{role}_token": token_text(config.get(f"{role}_token")) for role in ROLES}
     specials = {role: token for role, token in named.items() if token is not None}
     ids = dict(content["model"]["vocab"]) | {t["content"]: t["id"] for t in content["added_tokens"]}
-    write_json(out / "tokenizer.json", dict(content))
+    write_tokenizer_json(out / "tokenizer.json", content)
     write_json(out / "added_tokens.json", {t["content"]: t["id"] for t in content["added_tokens"]})
     write_json(out / "special_tokens_map.json", specials)
     generation = {f"{role}_id": ids[token] for role, token in specials.items() if role != "unk_token"}
@@ -74,7 +74,7 @@ def prove_byte_level(folder: Path, base: ByteLevelBase, texts: Iterable[str]) ->
     Hugging Face = tiktoken (where that is installed); lossless; base tokens at their ids; the base's
     language untouched; no added piece that is never formed. Raises ProofError with examples.
     """
-    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    content = read_json(folder / "tokenizer.json")
     added = added_texts(content, base.size)
     every = normal_texts(content, proof_texts(list(added), texts))
     extended = ByteLevelBase(content, {}, str(folder))

@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from zhllm.vocab.sentencepiece_model import BYTE, CONTROL, META_SPACE, NORMAL, UNKNOWN
 
 TOKENIZER_FILES = (
@@ -143,7 +145,7 @@ def write_tokenizer(out: Path, model: Any, base_size: int | None = None, chat_te
     """Write all files of a tokenizer directory; `base_size` marks where the added rows begin."""
     ids = special_ids(model)
     (out / "tokenizer.model").write_bytes(model.SerializeToString())
-    write_json(out / "tokenizer.json", tokenizer_json(model))
+    write_tokenizer_json(out / "tokenizer.json", tokenizer_json(model))
     write_json(out / "added_tokens.json", {})
     specials = {f"{role}_token": model.pieces[i].piece for role, i in ids.items()}
     write_json(out / "special_tokens_map.json", specials)
@@ -160,6 +162,11 @@ def write_chat_template(out: Path, config: dict[str, Any], chat_template: str | 
         config = {**config, "chat_template": chat_template}
         (out / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
     write_json(out / "tokenizer_config.json", config)
+
+
+def write_tokenizer_json(path: Path, content: Any) -> None:
+    """Write a tokenizer.json, which is large: as `write_json`, by an encoder twenty times as fast."""
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -47,6 +47,11 @@ class Tokenizer:
         return None if text is None else self.fast.token_to_id(text)
 
     @property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of all special tokens."""
+        return frozenset(i for i, token in self.fast.get_added_tokens_decoder().items() if token.special)
+
+    @property
     def eos_id(self) -> int:
         """The end token's id; DataError where there is none (a model would never stop)."""
         found = self.special_id("eos")
