@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from zhllm.vocab.sentencepiece_model import BYTE, CONTROL, META_SPACE, NORMAL, UNKNOWN
+from zhllm.vocab.sentencepiece_model import BYTE, CONTROL, META_SPACE, NORMAL, UNKNOWN, USER_DEFINED
 
 TOKENIZER_FILES = (
     "tokenizer.model",
@@ -52,8 +52,10 @@ def special_ids(model: Any) -> dict[str, int]:
     return {role: i for role, i in ids.items() if 0 <= i < len(model.pieces)}
 
 
-def _added_tokens(model: Any) -> list[tuple[int, str]]:
-    return [(i, p.piece) for i, p in enumerate(model.pieces) if p.type in (CONTROL, UNKNOWN)]
+def _added_tokens(model: Any) -> list[tuple[int, str, bool]]:
+    """(id, text, special) of every piece that is no part of BPE."""
+    kinds = {CONTROL: True, UNKNOWN: True, USER_DEFINED: False}
+    return [(i, p.piece, kinds[p.type]) for i, p in enumerate(model.pieces) if p.type in kinds]
 
 
 def tokenizer_json(model: Any) -> dict[str, Any]:
@@ -75,9 +77,9 @@ def tokenizer_json(model: Any) -> dict[str, Any]:
                 "lstrip": False,
                 "rstrip": False,
                 "normalized": False,
-                "special": True,
+                "special": special,
             }
-            for i, text in _added_tokens(model)
+            for i, text, special in _added_tokens(model)
         ],
         "normalizer": {"type": "Sequence", "normalizers": [*prepend, replace]},
         "pre_tokenizer": None,
@@ -125,9 +127,9 @@ def tokenizer_config(model: Any, chat_template: str | None) -> dict[str, Any]:
                 "normalized": False,
                 "rstrip": False,
                 "single_word": False,
-                "special": True,
+                "special": special,
             }
-            for i, text in _added_tokens(model)
+            for i, text, special in _added_tokens(model)
         },
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1000000000000000019884624838656,
