@@ -18,17 +18,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANK = {"errors": 0, "text": 1, "vocab": 2, "model": 3, "train": 4, "evals": 5, "infer": 5, "retrieve": 5}
 CORE = set(RANK)
 # What the rest may import of the rest.
-BASE = {"errors", "config", "manifest", "progress", "commands", "zhllm"}
+BASE = {"errors", "config", "manifest", "progress", "page", "chart", "commands", "zhllm"}
 SHELL = {
     "config": {"errors"},
     "manifest": {"errors"},
     "progress": set(),
+    "page": set(),
+    "chart": {"page"},
     "commands": set(),
     "stage": BASE,
     "flags": {*BASE, "stage"},
     "recipe": {*BASE, "stage"},
     "stages": {*BASE, "stage", *CORE},
-    "tools": {*BASE, "stage", "recipe", *CORE},
+    "tools": {*BASE, "stage", "flags", "recipe", *CORE},
     "cli": {*BASE, "flags"},
     "__main__": {"cli"},
     "zhllm": set(),
@@ -146,7 +148,7 @@ def test_the_core_knows_nothing_of_the_command_line(path: Path) -> None:
 def test_a_stage_meets_others_on_disk_only_and_is_light_to_import(path: Path) -> None:
     for found in imports(path):
         if found.part in ("stages", "tools"):
-            assert found.name == "zhllm.stages._training", at(path, found)
+            assert found.name.startswith("zhllm.stages._"), at(path, found)
         if found.at_import and not found.for_types_only:
             assert found.top not in HEAVY, at(path, found)
             assert found.part not in CORE - {"errors"}, at(path, found)

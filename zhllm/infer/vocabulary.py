@@ -14,6 +14,7 @@ from zhllm.errors import DataError, MissingError
 from zhllm.infer.llamacpp import LlamaServer, available
 from zhllm.model.directory import copy_tokenizer, write_model_config
 from zhllm.model.gguf_file import open_source, write_gguf
+from zhllm.model.gguf_vocab import pre_tokenizer_name
 from zhllm.model.llama import Size, config_of, write_fresh
 from zhllm.vocab.byte_level import ByteLevelBase
 from zhllm.vocab.byte_level_files import tiktoken_encode, write_byte_level
@@ -103,7 +104,9 @@ def engines_of(subject: Subject) -> Iterator[list[Engine]]:
         ways: dict[str, Callable[[], tuple[Encode, int | None]]] = {}
         if subject.folder is not None and subject.proto is not None:
             ways["Hugging Face (tokenizer.json)"] = lambda: _fast(folder / "tokenizer.json")
-        ways["Hugging Face (AutoTokenizer)"] = lambda: _auto(folder, subject)
+        ways["AutoTokenizer" if subject.proto is None else "Hugging Face (AutoTokenizer)"] = lambda: _auto(
+            folder, subject
+        )
         if isinstance(subject.tokenizer, ByteLevelBase):
             ways["tiktoken"] = lambda: _tiktoken(subject)
         ways["llama.cpp"] = lambda: (stack.enter_context(_llama_cpp(subject)), None)
@@ -111,7 +114,7 @@ def engines_of(subject: Subject) -> Iterator[list[Engine]]:
 
 
 def _opened(name: str, open_it: Callable[[], tuple[Encode, int | None]], subject: Subject) -> Engine:
-    full = f"{'Hugging Face' if subject.proto is None else 'SentencePiece'} = {name}"
+    full = f"Hugging Face = {name}" if subject.proto is None else f"SentencePiece = {name}"
     if subject.unusable is not None or subject.duplicates:
         reason = subject.unusable or "duplicate pieces, on which llama.cpp aborts and the others keep one of two"
         return Engine(full, None, not_checked=reason)
@@ -144,8 +147,8 @@ def _fast(file: Path) -> tuple[Encode, int]:
 
 
 def _auto(folder: Path, subject: Subject) -> tuple[Encode, int]:
-    if subject.is_unigram and not (folder / "tokenizer.json").is_file():
-        raise DataError("the model is unigram; LlamaTokenizer would take its pieces for BPE merges")
+    if not subject.is_bpe and not (folder / "tokenizer.json").is_file():
+        raise DataError(f"the model is {subject.kind}; LlamaTokenizer would take its pieces for BPE merges")
     auto = auto_tokenizer(folder)
     size = 1 + max(auto.get_vocab().values(), default=-1)
     backend = getattr(auto, "backend_tokenizer", None)
@@ -166,8 +169,10 @@ def _tiktoken(subject: Subject) -> tuple[Encode, None]:
 
 
 def _llama_cpp(subject: Subject) -> AbstractContextManager[Encode]:
-    if subject.is_unigram:
-        raise DataError("the model is unigram; the vocabulary of a Llama GGUF is BPE by scores")
+    if not subject.is_bpe:
+        raise DataError(f"the model is {subject.kind}; the vocabulary of a Llama GGUF is BPE")
+    if isinstance(subject.tokenizer, ByteLevelBase):
+        pre_tokenizer_name(subject.path, subject.tokenizer.content)
     if not available():
         raise MissingError('xllamacpp is not installed (pip install "zhllm[llama]")')
     return llama_cpp_encoder(subject.tokenizer)

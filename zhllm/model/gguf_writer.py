@@ -17,7 +17,7 @@ from gguf import GGUFEndian, GGUFValueType
 _NUMBERS = {GGUFValueType.INT32: "<i4", GGUFValueType.UINT32: "<u4", GGUFValueType.FLOAT32: "<f4"}
 
 
-class GGUFWriter(gguf.GGUFWriter):
+class GGUFWriter(gguf.GGUFWriter):  # type: ignore[misc]
     """Writes the bytes that `gguf.GGUFWriter` writes."""
 
     def _pack_val(self, val: Any, vtype: Any, add_vtype: bool, sub_type: Any = None) -> bytes:

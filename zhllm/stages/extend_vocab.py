@@ -11,6 +11,7 @@ from zhllm.config import Config, InputPath, InputPaths
 from zhllm.errors import DataError
 from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
+from zhllm.stages._vocab_report import write_report
 
 if TYPE_CHECKING:
     from zhllm.vocab.bases import Base
@@ -65,13 +66,15 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     lines = [line for text in texts for line in text.split("\n")]
     template = chat.jinja() if chat else chat_template_of(config.base)
     checks = write_and_prove(out, base, extension, lines, template)
+    proofs = {check.name: check.tried for check in checks}
+    write_report(out, base, extension, texts, proofs)
     metrics: Metrics = {
         "base_pieces": base.size,
         "added_pieces": len(extension.added),
         "joins": len(extension.joins),
         "vocab_size": extension.size,
         "left_out": {reason: len(found) for reason, found in extension.left_out.items()},
-        "proofs": {check.name: check.tried for check in checks},
+        "proofs": proofs,
     }
     if texts:
         metrics["chars_per_token_before"] = chars_per_token(base.encode, texts)

@@ -121,6 +121,10 @@ class ByteLevelBase:
         """The ids of tokens that are not whole characters."""
         return frozenset(self.vocab.values()) - self._text_of.keys()
 
+    def bytes_of_id(self, index: int) -> bytes:
+        """The bytes of an ordinary token; empty for special ones."""
+        return self._bytes_of.get(index, b"")
+
     def text_of(self, index: int) -> str | None:
         """The text of an ordinary token; None for special tokens and parts of characters."""
         return self._text_of.get(index)

@@ -113,6 +113,11 @@ class SentencePieceBase:
         """The order in which the base joins: highest score first."""
         return {p.piece: -p.score for p in self.proto.pieces if p.type == NORMAL}
 
+    def bytes_of_id(self, index: int) -> bytes:
+        """What a byte piece stands for; empty for others."""
+        found = _BYTE.match(self.proto.pieces[index].piece)
+        return bytes.fromhex(found[1]) if found else b""
+
     def extend(
         self,
         pieces: Sequence[str],
