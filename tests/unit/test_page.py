@@ -1,0 +1,127 @@
+"""HTML pages and charts: nothing unescaped, nothing fetched, equal bytes, and no number that breaks a picture."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import etree, html
+
+from zhllm.chart import Axis, Series, bar_chart, histogram, line_chart, rank_frequency
+from zhllm.page import Column, Html, Page, Tile, Token, details, escape, heading, note, number, paragraph, percent
+
+from zhllm.page import table, tiles, tokens, visible  # isort: skip
+
+HOSTILE = "<script>alert('x')</script> & \"quoted\" <0x0A> \x00"
+
+
+def text_of(markup: str) -> str:
+    return str(html.fromstring(f"<div>{markup}</div>").text_content())
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        paragraph(HOSTILE), note(HOSTILE), heading(HOSTILE), details(HOSTILE, paragraph(HOSTILE)),
+        tiles([Tile(HOSTILE, HOSTILE, HOSTILE)]), table([HOSTILE, Column(HOSTILE)], [[HOSTILE, HOSTILE]], HOSTILE),
+        tokens([Token(HOSTILE, HOSTILE, "new")], HOSTILE), bar_chart([(HOSTILE, 1.0)], HOSTILE),
+        line_chart([Series(HOSTILE, [(1, 2)]), Series(HOSTILE, [(1, 3)])], Axis(HOSTILE), Axis(HOSTILE), HOSTILE),
+        histogram([1.0, 2.0], Axis(HOSTILE), HOSTILE, title=HOSTILE),
+    ],
+)  # fmt: skip
+def test_text_is_text(made: str) -> None:
+    assert isinstance(made, Html)
+    assert "<script" not in made and "\x00" not in made
+    assert "<script>alert('x')" in text_of(made).replace("\u2423", " ")
+
+
+def test_markup_stands_as_it_is() -> None:
+    assert escape(Html("<b>")) == "<b>" and escape("<b>") == "&lt;b&gt;"
+    assert paragraph("a < b ", Html("<b>c</b>")) == "<p>a &lt; b <b>c</b></p>\n"
+
+
+def test_a_page_is_whole_and_fetches_nothing() -> None:
+    page = Page("标题 <1>", "Lead & more", "zh")
+    for name in ("one", "two", "three", "four"):
+        page.section(name, paragraph("text"), line_chart([Series("s", [(0, 1), (1, 2)])], Axis("x"), Axis("y")))
+    made = page.html()
+    tree = html.document_fromstring(made)
+    assert tree.get("lang") == "zh" and tree.findtext(".//h1") == "标题 <1>"
+    assert [a.get("href") for a in tree.iterfind(".//nav/a")] == ["#s1", "#s2", "#s3", "#s4"]
+    assert [s.get("id") for s in tree.iterfind(".//section")] == ["s1", "s2", "s3", "s4"]
+    assert not tree.xpath("//script|//link|//img|//iframe|//@src|//@onload")
+    assert not re.search(r"https?:|url\(|@import", made.replace("http://www.w3.org/2000/svg", ""))
+    assert "default-src 'none'" in made
+    assert page.html() == made
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [(1234567, None, "1,234,567"), (0.5, 2, "0.50"), (1.23456, None, "1.235"), (123456.7, None, "123,457"),
+     (float("nan"), None, "–"), (None, None, "–"), (float("inf"), 2, "–"), (1e-9, None, "1e-09"), ("text", 2, "text"),
+     (0.0, None, "0"), (1e300, None, "1e+300")],
+)  # fmt: skip
+def test_numbers_are_for_people(value: float | str | None, digits: int | None, shown: str) -> None:
+    assert number(value, digits) == shown
+
+
+def test_shares_are_percent() -> None:
+    assert percent(0.1234) == "12.3\u00a0%" and percent(1, 0) == "100\u00a0%" and percent(math.nan) == "–"
+
+
+def test_only_columns_of_numbers_are_aligned_right() -> None:
+    tree = html.fromstring(table(["piece", "times", "mixed"], [["人", 5, "a"], ["工", None, 3]]))
+    assert [cell.get("class") for cell in tree.iterfind(".//th")] == [None, "number", None]
+
+
+def test_what_cannot_be_seen_is_shown() -> None:
+    assert visible(" a\n\t\u200b\u3000中") == "\u2423a\u23ce\u21e5[U+200B]\u3000中"
+
+
+def test_a_line_goes_where_its_numbers_say() -> None:
+    made = line_chart([Series("s", [(0, 0), (5, 5), (10, 10)])], Axis("x"), Axis("y"))
+    dots = [(float(c.get("cx")), float(c.get("cy"))) for c in svg(made).iter("{*}circle")]
+    assert len(dots) == 3
+    (x0, y0), (x1, y1), (x2, y2) = dots
+    assert x0 < x1 < x2 and y0 > y1 > y2, "up is larger"
+    assert math.isclose(x1 - x0, x2 - x1, abs_tol=0.2) and math.isclose(y0 - y1, y1 - y2, abs_tol=0.2)
+
+
+def test_a_log_axis_spaces_factors_evenly() -> None:
+    made = line_chart([Series("s", [(1, 1), (10, 1), (100, 1)])], Axis("x", log=True), Axis("y"))
+    x = [float(c.get("cx")) for c in svg(made).iter("{*}circle")]
+    assert math.isclose(x[1] - x[0], x[2] - x[1], abs_tol=0.2)
+
+
+def svg(made: str) -> etree._Element:
+    found = re.search(r"<svg.*?</svg>", made, re.S)
+    assert found is not None
+    return etree.fromstring(found[0])
+
+
+def test_what_an_axis_cannot_show_is_counted() -> None:
+    made = line_chart([Series("s", [(1, math.nan), (2, 3), (3, math.inf)])], Axis("x"), Axis("y"))
+    assert "2 points" in text_of(made) and len(list(svg(made).iter("{*}circle"))) == 1
+    assert "No data" in line_chart([Series("s", [])], Axis("x"), Axis("y"))
+    assert "No data" in histogram([], Axis("x"), "y") and "No data" in bar_chart([])
+    assert len(list(svg(rank_frequency("s", [5, 0, 2], "x", "y")).iter("{*}circle"))) == 2
+
+
+def test_bars_are_as_long_as_their_numbers() -> None:
+    tree = html.fromstring(bar_chart([("a", 4.0), ("b", 1.0), ("c", 0.0), ("d", math.nan)]))
+    widths = [re.search(r"width:([\d.]+)%", s.get("style"))[1] for s in tree.iterfind(".//span")]  # type: ignore[index]
+    assert [float(w) for w in widths] == [100, 25, 0, 0]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.floats(), st.floats()), max_size=8), st.booleans(), st.booleans())
+def test_no_number_breaks_a_chart(points: list[tuple[float, float]], log_x: bool, log_y: bool) -> None:
+    made = line_chart([Series("s", points)], Axis("x", log_x), Axis("y", log_y))
+    made += histogram([x for x, _ in points], Axis("x", log_x), "y") + bar_chart([("a", y) for _, y in points])
+    drawn = "".join(re.findall(r"<svg.*?</svg>", made, re.S))
+    assert "nan" not in drawn.lower() and not re.search(r'="-?inf', drawn)
+    for found in re.findall(r"<svg.*?</svg>", made, re.S):
+        etree.fromstring(found)
