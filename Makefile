@@ -1,5 +1,6 @@
 # make demo   install, then build and ask the demo model (minutes, two CPU cores)
 # make test   install, then run every test
+# make prove  the vocabulary's proof on every shared text, every code point and 200,000 strings
 # make check  lint, types, layers and tests: what a change must pass
 PYTHON ?= python3
 VENV   := .venv
@@ -9,7 +10,7 @@ STAMP  := $(VENV)/.installed
 # One thread a test process: two that wait for each other are slower than one that does not.
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: venv demo test quick check lint types clean
+.PHONY: venv demo test quick prove check lint types clean
 
 venv: $(STAMP)
 
@@ -28,6 +29,10 @@ test: venv
 
 quick: venv
 	$(TEST) -m 'not slow'
+
+# The vocabulary's promises at full size: every shared line, every code point, 200,000 strings.
+prove: venv
+	ZHLLM_FULL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/parity/test_every_text.py
 
 lint: venv
 	$(BIN)/ruff check .
