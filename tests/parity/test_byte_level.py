@@ -21,7 +21,7 @@ from zhllm.infer.vocabulary import llama_cpp_encoder
 from zhllm.model.tensors import Checkpoint
 from zhllm.text.prompt_format import FORMATS
 from zhllm.vocab.bases import open_base
-from zhllm.vocab.byte_level import ByteLevelBase, merge_pairs, spell, splits, whole_text
+from zhllm.vocab.byte_level import LETTER_OF, ByteLevelBase, merge_pairs, spell, splits, whole_text
 from zhllm.vocab.byte_level_files import added_texts, prove_byte_level, tiktoken_encode
 from zhllm.vocab.hf_files import TOKENIZER_FILES
 from zhllm.vocab.proof import PROBE, Encode, fuzz
@@ -217,3 +217,33 @@ def test_a_repeated_run_is_equal_to_the_byte(extended: tuple[Path, Path], tmp_pa
     again = stage("extend-vocab", tmp_path / "again", base=extended[0], pieces=[pieces], chat_format=chat)
     same: Any = manifest.read(again)
     assert same.files == found.files
+
+
+def test_a_piece_that_forms_a_token_of_the_base_does_so_in_every_engine() -> None:
+    """甲乙丙 is in the base, but only by a merge that never comes up; with 甲乙 added its ranks make it."""
+    first, second, third = (spell(c) for c in "甲乙丙")
+    merges = [(t[0], t[1]) for t in (first, second, third)] + [(t[:2], t[2]) for t in (first, second, third)]
+    whole, rest = first + second + third, first[2] + second + third
+    tokens = [*(LETTER_OF[b] for b in range(256)), *(a + b for a, b in merges), rest, whole]
+    content = open_base_content(tokens, [*merges, (first[:2], rest)])
+    base = ByteLevelBase(content, {}, "made here")
+    assert base.encode_inside(["甲乙丙"]) == [[base.vocab[t] for t in (first, second, third)]]
+    extension = base.extend(["甲乙"])
+    ranks = tiktoken_encode(extension.content)
+    assert ranks is not None
+    for text in ("甲乙丙", "丙甲乙丙甲乙"):
+        found = ByteLevelBase(extension.content, {}, "extended").encode([text])
+        assert found == ranks([text]) and base.vocab[whole] in found[0]
+
+
+def open_base_content(tokens: list[str], merges: list[tuple[str, str]]) -> dict[str, Any]:
+    split = {"type": "Split", "pattern": {"Regex": QWEN2_PATTERN}, "behavior": "Isolated", "invert": False}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+             "vocab": {t: i for i, t in enumerate(tokens)}, "merges": [list(m) for m in merges]}  # fmt: skip
+    return {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]}, "post_processor": None,
+        "decoder": byte_level, "model": model,
+    }  # fmt: skip
