@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from zhllm.stages.extend_vocab import read_pieces
+from zhllm.text.standard import common_characters
 from zhllm.vocab.bases import open_base
 from zhllm.vocab.extend import SentencePieceBase
 from zhllm.vocab.measure import compression
@@ -78,7 +79,18 @@ def make(data: Path) -> None:
             kept = [text for index, text in enumerate(documents(data / source)) if index % 20]
             path.write_text("".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in kept), encoding="utf-8")
             corpus += [str(path)] * times
-        options = ["--size", str(SIZE), "--min-count", str(MIN_COUNT), "-o", str(Path(name) / "pieces")]
+        terms = Path(name) / "common.txt"  # the 3,500 common characters are pieces, also where this text lacks them
+        terms.write_text("\n".join(common_characters()), encoding="utf-8")
+        options = [
+            "--terms",
+            str(terms),
+            "--size",
+            str(SIZE),
+            "--min-count",
+            str(MIN_COUNT),
+            "-o",
+            str(Path(name) / "pieces"),
+        ]
         subprocess.run([sys.executable, "-m", "zhllm", "train-vocab", "--corpus", *corpus, *options], check=True)
         PIECES.mkdir(exist_ok=True)
         shutil.copyfile(Path(name) / "pieces" / "pieces.tsv", PIECES / "pieces.tsv")

@@ -247,3 +247,14 @@ def open_base_content(tokens: list[str], merges: list[tuple[str, str]]) -> dict[
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]}, "post_processor": None,
         "decoder": byte_level, "model": model,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "special"), [({"pad_token": "<|end|>"}, "<|end|>"), ({}, "<|finetune_right_pad_id|>")]
+)
+def test_a_pad_token_of_the_base_stays_its_pad_token(config: dict[str, str], special: str) -> None:
+    content = open_base_content([LETTER_OF[b] for b in range(256)], [])
+    content["added_tokens"] = [{"id": 256, "content": special, "special": True, "single_word": False, "lstrip": False,
+                                "rstrip": False, "normalized": False}]  # fmt: skip
+    found = ByteLevelBase(content, dict(config), "made here").extend(["人"], "<pad>")
+    assert (found.specials, found.config["pad_token"]) == ([], special)
