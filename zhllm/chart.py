@@ -19,6 +19,7 @@ _COLOURS = 6
 # Beyond these a double's own arithmetic gets in the way of the axis.
 _LARGEST, _SMALLEST = 1e100, 1e-100
 _DOTS_UP_TO, _HOVERS = 25, 80
+_LONG_NAME = 18
 
 Point = tuple[float, float]
 
@@ -93,8 +94,10 @@ def bar_chart(bars: Sequence[tuple[str, float]], title: str = "", digits: int | 
     rows = []
     for (name, value), size in zip(bars, held, strict=True):
         share = 100 * max(0.0, size or 0.0) / largest
+        long = ' class="long"' if len(name) > _LONG_NAME else ""
         rows.append(
-            f'<tr><th scope="row">{escape(name)}</th><td><span class="bar" style="width:{share:.2f}%"></span></td>'
+            f'<tr><th scope="row"{long}>{escape(name)}</th>'
+            f'<td class="track"><span class="bar" style="width:{share:.2f}%"></span></td>'
             f'<td class="number">{escape(number(value, digits))}</td></tr>\n'
         )
     return _figure(title, Html(f'<table class="bars"><tbody>\n{"".join(rows)}</tbody></table>\n'))
@@ -114,8 +117,8 @@ def _svg(about: str, drawn: Sequence[str]) -> Html:
 
 
 def _lost(count: int) -> Html:
-    what = "1 point is" if count == 1 else f"{count:,} points are"
-    return Html(f'<p class="note">{what} no number that this axis can show.</p>\n' if count else "")
+    what = "1 point" if count == 1 else f"{count:,} points"
+    return Html(f'<p class="note">Not shown: {what} with no number that the axes can hold.</p>\n' if count else "")
 
 
 def _legend(names: Sequence[str]) -> Html:
@@ -184,22 +187,20 @@ def _log_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def _labels(ticks: Sequence[float], log: bool) -> list[str]:
-    """The ticks in figures: as many decimals as their step needs, M and B for millions and billions."""
+    """The ticks in figures, with equally many decimals; on a log axis each for itself."""
+    return [_figures([tick])[0] for tick in ticks] if log else _figures(ticks)
+
+
+def _figures(ticks: Sequence[float]) -> list[str]:
+    """As many decimals as all of the ticks need, M and B for millions and billions."""
     largest = max(map(abs, ticks), default=0.0)
-    steps = [abs(b - a) for a, b in zip(ticks, ticks[1:], strict=False)]
-    step = min(steps, default=largest)
-    return [_label(t, abs(t) if log else largest, min(abs(t), step) if log else step) for t in ticks]
-
-
-def _label(value: float, largest: float, step: float) -> str:
-    if abs(value) < step * 1e-6 or value == 0:
-        return "0"
-    if not 1e-4 <= largest < 1e15:
-        return f"{value:.3g}"
+    if largest and not 1e-4 <= largest < 1e15:
+        return [f"{t:.3g}" for t in ticks]
     unit, sign = (1e9, "B") if largest >= 1e9 else (1e6, "M") if largest >= 1e6 else (1.0, "")
-    decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))
-    text = f"{value / unit:,.{min(decimals + 1, 12)}f}"  # 2.5 has one decimal more than its magnitude
-    return (text.rstrip("0").rstrip(".") if decimals == 0 or text.endswith("0") else text) + sign
+    scaled = [t / unit for t in ticks]
+    enough = (d for d in range(10) if all(math.isclose(t, round(t, d), rel_tol=1e-9, abs_tol=1e-12) for t in scaled))
+    digits = next(enough, 10)
+    return [f"{t:,.{digits}f}{sign}" if t else "0" for t in scaled]
 
 
 @dataclass(frozen=True)
@@ -287,8 +288,9 @@ def _line(frame: _Frame, points: Sequence[tuple[float | None, float | None]], in
         if a is not None and b is not None:
             stretch.append((frame.x.at(a), frame.y.at(b)))
         elif stretch:
-            path = "L".join(f"{u:.1f} {v:.1f}" for u, v in _thinned(stretch))
-            yield f'<path class="line {_style(index)}" d="M{path}"/>'
+            corners = [f"{u:.1f} {v:.1f}" for u, v in _thinned(stretch)]
+            fine = " fine" if len(corners) > WIDTH else ""
+            yield f'<path class="line {_style(index)}{fine}" d="M{"L".join(corners)}"/>'
             stretch = []
 
 

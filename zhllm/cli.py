@@ -32,7 +32,7 @@ class Commands(click.Group):
 
             return stage_command(cmd_name, STAGES[cmd_name])
         if cmd_name in TOOLS:
-            command: click.Command = importlib.import_module(f"zhllm.tools.{cmd_name}").command
+            command: click.Command = importlib.import_module(f"zhllm.tools.{cmd_name.replace('-', '_')}").command
             return command
         return None
 

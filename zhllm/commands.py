@@ -20,6 +20,8 @@ STAGES = {
 TOOLS = {
     "run": "Run a recipe: every stage in order, only what is not up to date.",
     "status": "Show how far a recipe's run is and what it measured.",
+    "check-vocab": "Check any tokenizer: engines compared, round trip, dead pieces, compression.",
+    "advise-vocab": "Measure whether to extend a tokenizer, and by how many pieces.",
     "show": "Look at documents, chats with their loss mask, or a manifest.",
     "chat": "Talk to a model directory or a GGUF file.",
 }

@@ -32,11 +32,12 @@ h1{font-size:1.75rem;line-height:1.25;margin:0 0 .5rem}
 h2{font-size:1.25rem;line-height:1.3;margin:2.75rem 0 .75rem;padding-top:1rem;border-top:1px solid var(--line)}
 h3{font-size:1rem;line-height:1.4;margin:1.5rem 0 .25rem}
 p{margin:.5rem 0;max-width:44rem}
+code{font:.9375em ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;white-space:nowrap}
 .lead{font-size:1.0625rem;color:var(--soft)}
 .note{font-size:.875rem;color:var(--soft)}
 nav{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:1rem 0 1.5rem;font-size:.9375rem}
 a{color:var(--s1)}
-.tiles{display:grid;gap:.75rem;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));margin:1rem 0}
+.tiles{display:grid;gap:.75rem;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));margin:1rem 0}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.625rem .875rem .75rem}
 .tile dt{font-size:.8125rem;line-height:1.35;color:var(--soft)}
 .tile dd{margin:0}
@@ -50,9 +51,9 @@ th,td{padding:.3125rem .75rem;text-align:left;vertical-align:top;border-bottom:1
 th:first-child,td:first-child{padding-left:0}
 thead th{font-weight:600;color:var(--soft);font-size:.8125rem;vertical-align:bottom;white-space:nowrap}
 td.number,th.number{text-align:right;white-space:nowrap}
-figure{margin:1rem 0 1.25rem;max-width:40rem;container-type:inline-size}
+figure{margin:1rem 0 1.25rem;max-width:36rem;container-type:inline-size}
 figcaption{font-weight:600;margin-bottom:.25rem}
-.legend{display:flex;flex-wrap:wrap;gap:.125rem 1.25rem;font-size:.875rem}
+.legend{display:flex;flex-wrap:wrap;gap:.125rem 1.25rem;margin-bottom:.375rem;font-size:.875rem}
 .legend span{display:inline-flex;align-items:center;gap:.4rem}
 .legend svg{width:28px;height:10px;flex:none}
 .chart{display:block;width:100%;height:auto;overflow:visible}
@@ -65,28 +66,31 @@ figcaption{font-weight:600;margin-bottom:.25rem}
 .hover:hover{fill:currentColor}
 .column:hover,.bars tr:hover .bar{opacity:.75}
 .c1{color:var(--s1)}.c2{color:var(--s2)}.c3{color:var(--s3)}.c4{color:var(--s4)}.c5{color:var(--s5)}.c6{color:var(--s6)}
-.line{stroke:currentColor}.dot,.column{fill:currentColor}
+.line{stroke:currentColor}.fine{stroke-width:1.25}.dot,.column{fill:currentColor}
 .d2{stroke-dasharray:7 5}.d3{stroke-dasharray:1 5}.d4{stroke-dasharray:10 4 1 4}.d5{stroke-dasharray:3 3}
 .d6{stroke-dasharray:14 4}
 .bars{width:100%}
 .bars th,.bars td{border:0;padding:.1875rem .5rem;vertical-align:middle;font-weight:400}
-.bars th{width:1%;max-width:14rem;padding-left:0;white-space:nowrap}
+.bars th{width:1%;padding-left:0;white-space:nowrap}
+.bars th.long{width:auto;min-width:8.5rem;max-width:14rem;white-space:normal}
+.bars .track{width:auto;min-width:5rem}
 .bars .number{width:1%;padding-right:0}
-.bar{display:block;height:1rem;min-width:1px;border-radius:0 2px 2px 0;background:var(--s1)}
-@container(max-width:26rem){.bars th{white-space:normal;min-width:6rem}}
-.tokens{line-height:2;margin:.25rem 0 .5rem;max-width:none;overflow-wrap:anywhere}
-.t{padding:.125rem .0625rem;margin-right:1px;border-radius:2px;white-space:pre-wrap;background:var(--plain1);
--webkit-box-decoration-break:clone;box-decoration-break:clone}
+.bar{display:block;height:1rem;border-radius:0 2px 2px 0;background:var(--s1)}
+td.long{min-width:15rem}
+.tokens{line-height:1.9;margin:.25rem 0 .5rem;max-width:none}
+.t{display:inline-block;max-width:100%;line-height:1.35;padding:.125rem .0625rem;margin-right:1px;border-radius:2px;
+white-space:pre-wrap;overflow-wrap:anywhere;background:var(--plain1)}
 .t.odd{background:var(--plain2)}
 .t.new{background:var(--new1);box-shadow:inset 0 -2px var(--mark)}
 .t.new.odd{background:var(--new2)}
-.t.byte{background:var(--byte);outline:1px dashed var(--soft);outline-offset:-1px;color:var(--soft);
-font:.75rem/1 ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;padding:.125rem .1875rem}
+.t.byte{background:var(--byte);border:1px dashed var(--soft);color:var(--soft);padding:.1875rem .125rem;
+font:.75rem/1.2 ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+.t.byte.odd{border-style:dotted;background:var(--plain1)}
 details{margin:.5rem 0}
 summary{cursor:pointer;color:var(--s1);font-size:.9375rem}
 @media(max-width:30rem){main{padding-top:1.25rem}h1{font-size:1.5rem}.tiles{grid-template-columns:1fr 1fr;gap:.5rem}
 .tile{padding:.5rem .625rem}.tile .value{font-size:1.25rem}}
-@media print{main{max-width:none}h2,figure,tr{break-inside:avoid;break-after:avoid}}
+@media print{main{max-width:none}h2,h3{break-after:avoid}figure,tr,.tile{break-inside:avoid}}
 """
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -129,9 +133,12 @@ def number(value: Cell, digits: int | None = None) -> str:
     return f"{value:,.{digits}f}"
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """A share such as 0.123 as "12.3 %"."""
-    return f"{number(100 * share, digits)}\u00a0%" if math.isfinite(share) else "–"
+def percent(share: float, digits: int = 1, signed: bool = False) -> str:
+    """A share such as 0.123 as "12.3 %", a change (`signed`) as "+12.3 %" or "−12.3 %"."""
+    if not math.isfinite(share):
+        return "–"
+    sign = ("+" if share >= 0 else "\u2212") if signed else ""
+    return f"{sign}{number(abs(100 * share) if signed else 100 * share, digits)}\u00a0%"
 
 
 def paragraph(*parts: str) -> Html:
@@ -142,6 +149,11 @@ def paragraph(*parts: str) -> Html:
 def note(*parts: str) -> Html:
     """A paragraph in small print."""
     return Html(f'<p class="note">{join(parts)}</p>\n')
+
+
+def code(text: str) -> Html:
+    """A flag, a path or a name in a line of text, never broken."""
+    return Html(f"<code>{escape(text)}</code>")
 
 
 def heading(text: str) -> Html:
@@ -191,26 +203,38 @@ def table(columns: Sequence[str | Column], rows: Iterable[Sequence[Cell]], capti
     """A table that scrolls sideways where it is too wide; columns of numbers are aligned right."""
     heads = [c if isinstance(c, Column) else Column(c) for c in columns]
     lines = [list(row) for row in rows]
-    right = [
-        any(not isinstance(r[i], str) for r in lines) and not any(isinstance(r[i], str) and r[i] != "–" for r in lines)
-        for i in range(len(heads))
-    ]
-    style = [' class="number"' if r else "" for r in right]
-    head = "".join(f'<th scope="col"{s}>{escape(c.title)}</th>' for c, s in zip(heads, style, strict=True))
+    right = [_is_of_numbers([line[i] for line in lines]) for i in range(len(heads))]
+    head = "".join(
+        f'<th scope="col"{_ALIGNED if r else ""}>{escape(c.title)}</th>' for c, r in zip(heads, right, strict=True)
+    )
     body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{s}>{escape(v if isinstance(v, str) else number(v, None if isinstance(v, int) else c.digits))}</td>"
-            for v, c, s in zip(line, heads, style, strict=True)
-        )
-        + "</tr>\n"
-        for line in lines
+        f"<tr>{''.join(_cell(v, c, r) for v, c, r in zip(line, heads, right, strict=True))}</tr>\n" for line in lines
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return Html(
         f'<div class="scroll" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>'
         "</table></div>\n"
     )
+
+
+_ALIGNED = ' class="number"'
+# Longer texts get a minimal width, or a narrow screen would set a character a line.
+_LONG = 24
+
+
+def _is_of_numbers(cells: Sequence[Cell]) -> bool:
+    """Whether there is a number among the cells, or a share written as one, and no text."""
+    written = [isinstance(v, str) and not _WRITTEN_NUMBER.match(v) for v in cells]
+    return bool(cells) and not any(written)
+
+
+_WRITTEN_NUMBER = re.compile(r"(–|[+-]?[\d,.]+\u00a0%)\Z")
+
+
+def _cell(value: Cell, column: Column, right: bool) -> str:
+    text = value if isinstance(value, str) else number(value, None if isinstance(value, int) else column.digits)
+    style = _ALIGNED if right else ' class="long"' if len(text) > _LONG else ""
+    return f"<td{style}>{escape(text)}</td>"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from toys import Toy
 from transformers import AutoTokenizer
 
-from zhllm.text.han import count_runs
+from zhllm.text.runs import count_runs
 from zhllm.vocab.extend import extend
 from zhllm.vocab.hf_files import tokenizer_json, write_tokenizer
 from zhllm.vocab.pieces import learn_pieces

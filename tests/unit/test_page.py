@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -70,11 +71,72 @@ def test_numbers_are_for_people(value: float | str | None, digits: int | None, s
 
 def test_shares_are_percent() -> None:
     assert percent(0.1234) == "12.3\u00a0%" and percent(1, 0) == "100\u00a0%" and percent(math.nan) == "–"
+    assert percent(0.5, 0, signed=True) == "+50\u00a0%" and percent(-0.1234, signed=True) == "\u221212.3\u00a0%"
 
 
 def test_only_columns_of_numbers_are_aligned_right() -> None:
-    tree = html.fromstring(table(["piece", "times", "mixed"], [["人", 5, "a"], ["工", None, 3]]))
-    assert [cell.get("class") for cell in tree.iterfind(".//th")] == [None, "number", None]
+    rows = [["人", 5, "a", percent(0.5)], ["工", None, 3, "–"]]
+    tree = html.fromstring(table(["piece", "times", "mixed", "share"], rows))
+    assert [cell.get("class") for cell in tree.iterfind(".//th")] == [None, "number", None, "number"]
+
+
+def test_ticks_are_round_numbers_with_equal_decimals() -> None:
+    def labels(points: list[tuple[float, float]], log: bool = False) -> list[list[str]]:
+        texts = svg(line_chart([Series("s", points)], Axis("x", log), Axis("y", log))).findall("text")
+        ticks = {anchor: [t.text for t in texts if t.get("text-anchor") == anchor] for anchor in ("middle", "end")}
+        return [ticks["middle"], ticks["end"][:-1]]  # the last at an end is the title
+
+    assert labels([(0, 0.71), (17335, 1.86)]) == [
+        ["0", "2,500", "5,000", "7,500", "10,000", "12,500", "15,000"], ["0.5", "1.0", "1.5", "2.0"],
+    ]  # fmt: skip
+    assert labels([(0, 2e-5), (3e6, 1e-5)])[0] == ["0", "0.5M", "1.0M", "1.5M", "2.0M", "2.5M", "3.0M"]
+    assert labels([(1, 1), (1e7, 1e3)], log=True) == [["1", "100", "10,000", "1M"], ["1", "10", "100", "1,000"]]
+    assert labels([(1, -3), (2, 4)])[0] == ["1", "2"], "whole numbers have no ticks between them"
+
+
+def test_labels_do_not_run_into_each_other() -> None:
+    """By the size that narrow screens get: 16 units, 9 for a digit."""
+    for high in (7, 99, 12345, 9e5, 123456789):
+        texts = svg(line_chart([Series("s", [(0, 1), (high, 2)])], Axis("x"), Axis("y"))).findall("text")
+        ticks = [(float(t.get("x")), 9 * len(t.text)) for t in texts if t.get("text-anchor") == "middle"]
+        assert len(ticks) >= 2
+        assert all(b - a >= (wa + wb) / 2 for (a, wa), (b, wb) in pairwise(ticks))
+        assert ticks[0][0] - ticks[0][1] / 2 >= 0 and ticks[-1][0] + ticks[-1][1] / 2 <= 520
+
+
+def test_a_long_series_is_drawn_with_its_extremes_and_few_points() -> None:
+    points = [(float(n), math.sin(n) + (5 if n == 44_444 else 0)) for n in range(100_000)]
+    drawn = svg(line_chart([Series("s", points)], Axis("x"), Axis("y")))
+    line = next(p for p in drawn.findall("path") if "line " in p.get("class"))
+    corners = [tuple(map(float, c.split())) for c in line.get("d")[1:].split("L")]
+    assert len(corners) <= 4 * 520 and len(drawn.findall("circle")) <= 81
+    top = min(corners, key=lambda c: c[1])
+    assert sum(y < top[1] + 50 for _, y in corners) == 1, "the one high point is still there"
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_colours_stand_out_from_the_paper(scheme: int) -> None:
+    """WCAG 2.1: 3 to 1 for lines and bars, 4.5 to 1 for text, in the light and in the dark scheme."""
+    block = re.findall(r":root\{(.*?)\}", Page("x").html(), re.S)[scheme]
+    colours = dict(re.findall(r"--(\w+):(#\w+)", block))
+    for name in ("s1", "s2", "s3", "s4", "s5", "s6"):
+        assert contrast(colours[name], colours["paper"]) >= 3, name
+    for name in ("paper", "card", "plain1", "plain2", "new1", "new2"):
+        assert contrast(colours["ink"], colours[name]) >= 4.5, name
+    for name in ("paper", "card", "byte", "plain1"):
+        assert contrast(colours["soft"], colours[name]) >= 4.5, name
+
+
+def contrast(one: str, other: str) -> float:
+    light = sorted((luminance(one), luminance(other)))
+    return (light[1] + 0.05) / (light[0] + 0.05)
+
+
+def luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_what_cannot_be_seen_is_shown() -> None:

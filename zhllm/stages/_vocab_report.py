@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zhllm import chart, page
-from zhllm.page import Html, Page, Tile, percent
+from zhllm.page import Html, Page, Tile, number, percent
 
 if TYPE_CHECKING:
     from zhllm.vocab.bases import Base
     from zhllm.vocab.growth import Extended
 
-# The curve cuts its text again for every point, so its text is bounded; the report says how much it was.
-CURVE_CHARS, CURVE_POINTS = 300_000, 8
+CURVE_POINTS = 25
 SHOWN = 40
+OWN_SENTENCES = 4
+BANDS = ((0, 0), (1, 9), (10, 99), (100, 999), (1000, None))
+# Kind, the language whose shapes of characters the page asks for, the sentence.
 SENTENCES = (
-    ("news", "昨日上午，市气象台发布暴雨橙色预警，城区多条公交线路临时绕行，学校停课一天。"),
+    ("news", "zh-Hans", "昨日上午，市气象台发布暴雨橙色预警，城区多条公交线路临时绕行，学校停课一天。"),
     (
         "law",
-        "当事人一方不履行合同义务或者履行合同义务不符合约定的，应当承担继续履行、采取补救措施或者赔偿损失等违约责任。",
+        "zh-Hans",
+        "出租人应当在三十日内退还押金；逾期不退的，承租人有权要求其支付违约金，并可向人民法院提起诉讼。",
     ),
-    ("medicine", "患者三天前受凉后出现咳嗽、发热，体温最高38.6℃，给予阿莫西林口服，每日三次，饭后服用。"),
-    ("technical", "先用 pip install 安装依赖，再在 config.yaml 里把 batch_size 改成 32，重启服务后配置才会生效。"),
-    ("Traditional", "圖書館將於週末舉辦講座，邀請作家談談閱讀與寫作，歡迎市民預約參加。"),
-    ("classical", "山不在高，有仙則名；水不在深，有龍則靈。學而時習之，不亦說乎？"),
+    ("medicine", "zh-Hans", "患者三天前受凉后出现咳嗽、发热，体温最高38.6℃，给予阿莫西林口服，每日三次，饭后服用。"),
+    (
+        "technical",
+        "zh-Hans",
+        "先用 pip install 安装依赖，再在 config.yaml 里把 batch_size 改成 32，重启服务后配置才会生效。",
+    ),
+    ("Traditional", "zh-Hant", "圖書館將於週末舉辦講座，邀請作家談談閱讀與寫作，歡迎市民預約參加。"),
+    ("classical", "zh-Hans", "是夜月明，舟行江上，客有吹箫者，其声清远，闻者莫不动容，遂停杯不饮，相顾无言。"),
 )
 
 
@@ -41,33 +49,53 @@ def write_report(out: Path, base: Base, extension: Extended, texts: Sequence[str
 
 
 def measured(base: Base, extension: Extended, texts: Sequence[str], proofs: Mapping[str, int]) -> dict[str, Any]:
-    """Everything the report says, as report.json holds it."""
-    from zhllm.vocab.growth import added_texts, opened, sample_of, size_curve
-    from zhllm.vocab.measure import compression
+    """Everything the report says, as report.json holds it; pairs are of the base and of the extension."""
+    from zhllm.vocab.growth import opened, tokens_by_size
+    from zhllm.vocab.measure import token_counts
 
-    given = list(texts) or [sentence for _, sentence in SENTENCES]
-    extended, added = opened(extension), added_texts(extension)
-    before, after = compression(base, given), compression(extended, given)
-    sample = sample_of(given, CURVE_CHARS)
-    whole = [text for text in added if text is not None]
+    given = list(texts) or [sentence for *_, sentence in SENTENCES]
+    chars = sum(map(len, given))
+    extended = opened(extension)
+    uses = [token_counts(tokenizer, given) for tokenizer in (base, extended)]
+    partial = [
+        sum(n for i, n in used.items() if i in ids.partial_ids)
+        for ids, used in zip((base, extended), uses, strict=True)
+    ]
+    tokens = [used.total() for used in uses]
     return {
+        "base_kind": base.kind,
         "base_pieces": base.size,
-        "added_pieces": len(added),
-        "characters": sum(len(text) == 1 for text in whole),
-        "words": sum(len(text) > 1 for text in whole),
-        "joins": len(extension.joins),
+        "vocab_size": extension.size,
         "specials": extension.specials,
         "left_out": {reason: len(pieces) for reason, pieces in extension.left_out.items()},
+        "left_out_examples": {reason: pieces[:SHOWN] for reason, pieces in extension.left_out.items()},
         "proofs": dict(proofs),
-        "text": {"given": bool(texts), "documents": len(given), "chars": before.chars},
-        "chars_per_token": [before.chars_per_token, after.chars_per_token],
-        "byte_fallback_rate": [before.byte_fallback_rate, after.byte_fallback_rate],
-        "curve": {"chars": sum(map(len, sample)), "points": size_curve(base, extension, sample, CURVE_POINTS)},
+        "text": {"given": bool(texts), "documents": len(given), "chars": chars},
+        "tokens": tokens,
+        "chars_per_token": [chars / n if n else 0.0 for n in tokens],
+        "byte_fallback_rate": [bad / n if n else 0.0 for bad, n in zip(partial, tokens, strict=True)],
+        "curve": _curve(chars, tokens[0], tokens_by_size(base, extension, uses[1])),
         "coverage": _coverage(base, extended),
-        "lengths": sorted(Counter(map(len, whole)).items()),
-        **_frequencies(base.size, extended, added, given),
+        **_pieces(extension, [uses[1][base.size + k] for k in range(len(extension.added))]),
         "sentences": _sentences(base, extended, texts),
     }
+
+
+def _curve(chars: int, before: int, tokens: Sequence[int]) -> dict[str, Any]:
+    """Characters per token against the pieces kept, and how many pieces give a share of the tokens saved.
+
+    Both are None where the tokens of the base are not what was derived (a base without byte pieces).
+    """
+    last = len(tokens) - 1
+    if tokens[0] != before or not tokens[last]:
+        return {"points": None, "pieces_for_share": None}
+    saved = tokens[0] - tokens[last]
+    enough = {
+        str(share): next(n for n, count in enumerate(tokens) if tokens[0] - count >= share * saved)
+        for share in (0.5, 0.9, 0.99)
+    }
+    kept = sorted({round(last * step / (CURVE_POINTS - 1)) for step in range(CURVE_POINTS)})
+    return {"points": [[n, chars / tokens[n]] for n in kept], "pieces_for_share": enough}
 
 
 def _coverage(base: Base, extended: Base) -> list[dict[str, Any]]:
@@ -75,82 +103,83 @@ def _coverage(base: Base, extended: Base) -> list[dict[str, Any]]:
     from zhllm.vocab.measure import uncovered
 
     sets = {
-        "3,500 common": common_characters(),
-        "8,105 standard": standard_characters(),
+        "common": common_characters(),
+        "standard": standard_characters(),
         "Traditional forms of the common": traditional_characters(),
     }
     rows = []
     for name, characters in sets.items():
-        missing = uncovered(extended, characters)
-        before = len(characters) - len(uncovered(base, characters))
-        after = len(characters) - len(missing)
-        row = {
-            "set": name,
-            "of": len(characters),
-            "before": before,
-            "after": after,
-            "missing": "".join(missing[:SHOWN]),
-        }
-        rows.append(row)
+        missing = [uncovered(tokenizer, characters) for tokenizer in (base, extended)]
+        covered = [len(characters) - len(found) for found in missing]
+        rows.append({"set": name, "of": len(characters), "covered": covered, "missing": "".join(missing[1][:SHOWN])})
     return rows
 
 
-def _frequencies(base_size: int, extended: Base, added: Sequence[str | None], texts: Sequence[str]) -> dict[str, Any]:
-    """How often each added piece is a token of the texts, and the longest and rarest pieces."""
-    from zhllm.vocab.measure import token_counts
+def _pieces(extension: Extended, counts: Sequence[int]) -> dict[str, Any]:
+    """What was added, how often each piece is a token of the text, and the longest and rarest pieces."""
+    from zhllm.vocab.growth import added_texts
 
-    used = token_counts(extended, texts)
-    counts = [used[base_size + k] for k in range(len(added))]
-    whole = [(text, count) for text, count in zip(added, counts, strict=True) if text is not None]
+    joins = set(extension.joins)
+    asked = [spelt not in joins for spelt in extension.added]
+    every = list(zip(added_texts(extension), counts, asked, strict=True))
+    whole = [(text, count) for text, count, _ in every if text is not None]
+    wanted = [(text, count) for text, count, is_asked in every if is_asked and text is not None]
     return {
-        "counts": counts,
+        "added_pieces": len(every),
+        "characters": sum(len(text) == 1 for text, _ in wanted),
+        "words": sum(len(text) > 1 for text, _ in wanted),
+        "joins": len(joins),
+        "counts": list(counts),
         "never_seen": counts.count(0),
-        "seen_less_than_10": sum(c < 10 for c in counts),
+        "joins_never_seen": sum(count == 0 and not is_asked for _, count, is_asked in every),
+        "seen_less_than_10": sum(count < 10 for count in counts),
         "median_count": statistics.median(counts),
+        "lengths": sorted(Counter(len(text) for text, _ in whole).items()),
+        "most_frequent": sorted(whole, key=lambda p: (-p[1], p[0]))[:SHOWN],
         "longest": sorted(whole, key=lambda p: (-len(p[0]), -p[1], p[0]))[:SHOWN],
         "rarest": sorted((p for p in whole if p[1]), key=lambda p: (p[1], p[0]))[:SHOWN],
-        "most_frequent": sorted(whole, key=lambda p: (-p[1], p[0]))[:SHOWN],
+        "unseen": [text for text, count in wanted if not count][:SHOWN],
     }
 
 
 def _sentences(base: Base, extended: Base, texts: Sequence[str]) -> list[dict[str, Any]]:
-    from zhllm.text.han import han_runs
     from zhllm.vocab.growth import segments
 
-    own = (line.strip() for text in texts[:200] for line in text.split("\n"))
-    chosen = [("your text", line[:120]) for line in own if len("".join(han_runs(line))) >= 12][:4]
     rows = []
-    for kind, sentence in (*SENTENCES, *chosen):
+    own = [("your text", "zh-Hans", sentence) for sentence in _first_sentences(texts)]
+    for kind, lang, sentence in (*SENTENCES, *own):
         before, after = (
             [[p.text, p.index, p.is_new, p.is_bytes] for p in segments(tokenizer, sentence, base.size)]
             for tokenizer in (base, extended)
         )
-        rows.append({"kind": kind, "text": sentence, "before": before, "after": after})
+        rows.append({"kind": kind, "lang": lang, "text": sentence, "before": before, "after": after})
     return rows
+
+
+def _first_sentences(texts: Sequence[str]) -> list[str]:
+    """The first sentence with eight Han characters of each of the first lines that have one."""
+    from zhllm.text.han import han_runs
+
+    found: list[str] = []
+    for line in (line for text in texts[:200] for line in text.split("\n")):
+        sentences = re.findall("[^。！？!?]+[。！？!?]?", line)
+        chosen = next((s.strip()[:120] for s in sentences if sum(map(len, han_runs(s))) >= 8), None)
+        if chosen is not None and chosen not in found:
+            found.append(chosen)
+        if len(found) == OWN_SENTENCES:
+            break
+    return found
 
 
 def html_of(found: Mapping[str, Any]) -> str:
     """The page of a report.json's content."""
     shown = Page("Vocabulary report", _lead(found))
-    before, after = found["chars_per_token"]
-    bytes_before, bytes_after = found["byte_fallback_rate"]
-    pieces = f"{found['characters']:,} characters, {found['words']:,} words, {found['joins']:,} of them joins only"
-    shown.section(
-        "Key figures",
-        page.tiles(
-            [
-                Tile("Characters per token", f"{after:.3f}", f"{before:.3f} before, {_gain(before, after)}"),
-                Tile("Added pieces", f"{found['added_pieces']:,}", pieces),
-                Tile("Vocabulary", f"{_size(found):,}", f"{found['base_pieces']:,} in the base"),
-                Tile("Tokens that are bytes", percent(bytes_after), f"{percent(bytes_before)} before"),
-            ]
-        ),
-        page.note(_left_out(found)),
-    )
-    shown.section("Compression against size", _curve(found))
-    shown.section("Coverage of characters", _coverage_table(found["coverage"]))
+    shown.section("Key figures", page.tiles(_tiles(found)))
+    shown.section("Sentences before and after", *_segmentation(found["sentences"]))
+    shown.section("Compression against size", *_compression(found))
     shown.section("How often the pieces are used", *_frequency(found))
-    shown.section("Before and after", *_segmentation(found["sentences"]))
+    shown.section("Coverage of characters", *_covered(found["coverage"]))
+    shown.section("Left out", *_left_out(found))
     shown.section("Proofs", page.table(["promise", "texts or pieces tried", "broken"], _proofs(found["proofs"])))
     return shown.html()
 
@@ -158,47 +187,76 @@ def html_of(found: Mapping[str, Any]) -> str:
 def _lead(found: Mapping[str, Any]) -> str:
     text = found["text"]
     if not text["given"]:
-        return "No text was given (--text): all figures are of the few sample sentences below, not of your text."
+        return "No text was given (--text): all figures are of the few sample sentences below, and say little."
     return f"Measured on {text['documents']:,} documents with {text['chars']:,} characters."
 
 
-def _size(found: Mapping[str, Any]) -> int:
-    return int(found["base_pieces"] + found["added_pieces"] + len(found["specials"]))
+def _tiles(found: Mapping[str, Any]) -> list[Tile]:
+    before, after = found["chars_per_token"]
+    bytes_before, bytes_after = found["byte_fallback_rate"]
+    gain = f", {percent(after / before - 1, signed=True)}" if before else ""
+    kinds = f"{found['characters']:,} characters, {found['words']:,} words, {found['joins']:,} joins as steps to them"
+    specials = len(found["specials"])
+    sizes = f"{found['base_pieces']:,} in the {found['base_kind']} base, special tokens added: {specials}"
+    return [
+        Tile("Characters per token", f"{after:.3f}", f"{before:.3f} before{gain}"),
+        Tile("Tokens that are bytes", percent(bytes_after), f"{percent(bytes_before)} before"),
+        Tile("Added pieces", f"{found['added_pieces']:,}", kinds),
+        Tile("Vocabulary", f"{found['vocab_size']:,}", sizes),
+    ]
 
 
-def _gain(before: float, after: float) -> str:
-    return f"{after / before - 1:+.1%}" if before else "–"
+def _segmentation(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
+    own = sum(row["kind"] == "your text" for row in rows)
+    quoted = f" The last {own} are from your text: think of it before you give this page away." if own else ""
+    signs = "Each shade is a token. Underlined: an added piece. Dashed: a byte, or bytes, of a character."
+    parts = [page.note(f"{signs} ␣ is a space.{quoted}")]
+    for row in rows:
+        before, after = len(row["before"]), len(row["after"])
+        change = f" ({percent(after / before - 1, 0, signed=True)})" if before else ""
+        parts.append(page.heading(f"{row['kind']}: {before} → {after} tokens{change}"))
+        parts += [page.tokens(_shown(row[side]), row["lang"]) for side in ("before", "after")]
+    return parts
 
 
-def _left_out(found: Mapping[str, Any]) -> str:
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in found["left_out"].items()) or "none"
-    specials = " ".join(found["specials"]) or "none"
-    return f"Pieces left out: {reasons}. Special tokens added: {specials}."
+def _shown(tokens: Sequence[Sequence[Any]]) -> Iterator[page.Token]:
+    """The tokens with their ids, and for bytes the characters that they are part of."""
+    waiting: list[tuple[str, int]] = []
+    for text, index, is_new, is_bytes in tokens:
+        if not is_bytes:
+            yield page.Token(text, f"id {index}", "new" if is_new else "")
+            continue
+        waiting.append((text, index))
+        try:
+            whole = bytes.fromhex("".join(part for part, _ in waiting)).decode()
+        except ValueError:
+            continue
+        yield from (page.Token(part, f"id {i}, in {whole}", "byte") for part, i in waiting)
+        waiting = []
+    yield from (page.Token(part, f"id {i}", "byte") for part, i in waiting)
 
 
-def _curve(found: Mapping[str, Any]) -> Html:
-    points = [(float(n), rate) for n, rate in found["curve"]["points"]]
-    about = f"On {found['curve']['chars']:,} characters of the text, with only the first pieces kept."
-    series = [chart.Series("characters per token", points)]
-    drawn = chart.line_chart(series, chart.Axis("added pieces"), chart.Axis("characters per token"))
-    return page.join([drawn, page.note(about)])
-
-
-def _coverage_table(rows: Sequence[Mapping[str, Any]]) -> Html:
-    columns = ["characters", "in all", "single tokens before", "after", "share after", "missing, e.g."]
-    cells = [[r["set"], r["of"], r["before"], r["after"], percent(r["after"] / r["of"]), r["missing"]] for r in rows]
-    return page.table(columns, cells)
+def _compression(found: Mapping[str, Any]) -> list[Html]:
+    curve = found["curve"]
+    if curve["points"] is None:
+        return [page.note("Not drawn: this base has no byte pieces, so its unknown characters cannot be counted.")]
+    series = [chart.Series("characters per token", curve["points"])]
+    drawn = chart.line_chart(series, chart.Axis("pieces kept, in their order"), chart.Axis("characters per token"))
+    enough = curve["pieces_for_share"].items()
+    shares = ", ".join(f"the first {n:,} save {percent(float(share), 0)}" for share, n in enough)
+    flag, saved = page.code("--max-pieces"), f"). Of the tokens that all of them save, {shares}."
+    return [page.paragraph("What the first pieces alone would give (", flag, saved), drawn]
 
 
 def _frequency(found: Mapping[str, Any]) -> list[Html]:
     counts = found["counts"]
     about = (
-        f"Of {len(counts):,} added pieces {found['never_seen']:,} are no token of this text and "
-        f"{found['seen_less_than_10']:,} are seen less than ten times; the median piece is seen "
-        f"{found['median_count']:,g} times. A piece that is only a step to a longer one is no token itself."
+        f"Of {len(counts):,} added pieces {found['never_seen']:,} are no token of this text "
+        f"({found['joins_never_seen']:,} of them only joins) and {found['seen_less_than_10']:,} are seen less than "
+        f"ten times; the median of their counts is {number(found['median_count'])}."
     )
-    by_rank = chart.rank_frequency("added pieces", counts, "rank of the piece", "times seen", "Rank and frequency")
-    lengths = chart.bar_chart([(f"{n} characters", c) for n, c in found["lengths"]], "Pieces by length")
+    bands = [(_band(low, high), _within(counts, low, high)) for low, high in BANDS]
+    lengths = [(f"{n} character{'s' * (n > 1)}", count) for n, count in found["lengths"]]
     tables = [
         page.details(title, page.table(["piece", "times seen"], found[key]))
         for title, key in (
@@ -207,21 +265,44 @@ def _frequency(found: Mapping[str, Any]) -> list[Html]:
             ("Rarest of those seen", "rarest"),
         )
     ]
-    return [page.paragraph(about), page.grid(by_rank, lengths), *tables]
+    unseen = page.details("Never seen, first of the list first", page.paragraph(" ".join(found["unseen"]) or "none"))
+    return [
+        page.paragraph(about),
+        page.grid(
+            chart.rank_frequency("added pieces", counts, "rank of the piece", "times seen", "Use by rank"),
+            page.join([chart.bar_chart(bands, "Pieces by times seen"), chart.bar_chart(lengths, "Pieces by length")]),
+        ),
+        *tables,
+        unseen,
+    ]
 
 
-def _segmentation(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
-    parts = [page.note("Underlined: added pieces. Dashed: bytes of a character that has no token.")]
-    for row in rows:
-        lang = "zh-Hant" if row["kind"] == "Traditional" else "zh-Hans"
-        parts.append(page.heading(f"{row['kind']}: {len(row['before'])} → {len(row['after'])} tokens"))
-        parts += [page.tokens(map(_token, row[side]), lang) for side in ("before", "after")]
-    return parts
+def _band(low: int, high: int | None) -> str:
+    if high == 0:
+        return "never"
+    return f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
 
 
-def _token(part: Sequence[Any]) -> page.Token:
-    text, index, is_new, is_bytes = part
-    return page.Token(text, f"id {index}", "byte" if is_bytes else "new" if is_new else "")
+def _within(counts: Sequence[int], low: int, high: int | None) -> int:
+    return sum(low <= count and (high is None or count <= high) for count in counts)
+
+
+def _covered(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
+    columns = ["characters", "in all", "before", "after", "share", "first missing"]
+    cells = [[r["set"], r["of"], *r["covered"], percent(r["covered"][1] / r["of"]), r["missing"]] for r in rows]
+    about = (
+        "Characters that are one token inside a text. Common and standard are level one and all of the Table "
+        "of General Standard Chinese Characters (2013)."
+    )
+    return [page.note(about), page.table(columns, cells)]
+
+
+def _left_out(found: Mapping[str, Any]) -> list[Html]:
+    specials = " ".join(found["specials"]) or "none"
+    about = page.note(f"Special tokens added: {specials}.")
+    examples = found["left_out_examples"]
+    rows = [[reason, count, " ".join(examples[reason])] for reason, count in found["left_out"].items()]
+    return [page.table(["reason", "pieces", "such as"], rows) if rows else page.paragraph("No piece."), about]
 
 
 def _proofs(proofs: Mapping[str, int]) -> list[list[str | int]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable
 
 # Unicode 16 blocks: URO, Extension A, the plane-2 and plane-3 extensions; and 々〇, which are written
 # inside Chinese words. Compatibility ideographs are left out: NFC maps them to the unified ones.
@@ -22,11 +20,3 @@ def is_han(text: str) -> bool:
 def han_runs(text: str) -> list[str]:
     """The maximal runs of Han characters in `text`, in order."""
     return _RUN.findall(text)
-
-
-def count_runs(texts: Iterable[str]) -> Counter[str]:
-    """How often each Han run stands in `texts`; memory grows with the distinct runs only."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(_RUN.findall(text))
-    return counts
