@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from zhllm.page import Html, escape, number
 
@@ -93,7 +94,7 @@ def bar_chart(bars: Sequence[tuple[str, float]], title: str = "", digits: int | 
     largest = max((abs(v) for v in held if v is not None), default=0.0) or 1.0
     rows = []
     for (name, value), size in zip(bars, held, strict=True):
-        share = 100 * max(0.0, size or 0.0) / largest
+        share = max(0.5, 100 * size / largest) if size and size > 0 else 0.0
         long = ' class="long"' if len(name) > _LONG_NAME else ""
         rows.append(
             f'<tr><th scope="row"{long}>{escape(name)}</th>'
@@ -197,10 +198,17 @@ def _figures(ticks: Sequence[float]) -> list[str]:
     if largest and not 1e-4 <= largest < 1e15:
         return [f"{t:.3g}" for t in ticks]
     unit, sign = (1e9, "B") if largest >= 1e9 else (1e6, "M") if largest >= 1e6 else (1.0, "")
+    if _decimals([t / unit for t in ticks]) > 3:
+        unit, sign = 1.0, ""
     scaled = [t / unit for t in ticks]
-    enough = (d for d in range(10) if all(math.isclose(t, round(t, d), rel_tol=1e-9, abs_tol=1e-12) for t in scaled))
-    digits = next(enough, 10)
+    digits = _decimals(scaled)
     return [f"{t:,.{digits}f}{sign}" if t else "0" for t in scaled]
+
+
+def _decimals(values: Sequence[float]) -> int:
+    """The decimals that the values need, ten at most."""
+    enough = (d for d in range(10) if all(math.isclose(v, round(v, d), rel_tol=1e-9, abs_tol=1e-12) for v in values))
+    return next(enough, 10)
 
 
 @dataclass(frozen=True)
@@ -276,6 +284,7 @@ def _across_scale(values: Sequence[float], axis: Axis, left: float) -> _Scale:
         ticks = _log_ticks(low, high, count) if axis.log else _linear_ticks(low, high, count, whole)
         widths = [_DIGIT * len(label) for label in _labels(ticks, axis.log)]
         right = WIDTH - max(10.0, widths[-1] / 2 if widths else 0.0)
+        left = max(left, widths[0] / 2 if widths else 0.0)
         if sum(widths) + 18 * len(widths) <= right - left:
             break
     return _Scale(low, high, axis.log, left, right, ticks)
@@ -288,9 +297,10 @@ def _line(frame: _Frame, points: Sequence[tuple[float | None, float | None]], in
         if a is not None and b is not None:
             stretch.append((frame.x.at(a), frame.y.at(b)))
         elif stretch:
-            corners = [f"{u:.1f} {v:.1f}" for u, v in _thinned(stretch)]
-            fine = " fine" if len(corners) > WIDTH else ""
-            yield f'<path class="line {_style(index)}{fine}" d="M{"L".join(corners)}"/>'
+            corners = list(_thinned(stretch))
+            noisy = sum(abs(q[1] - p[1]) for p, q in pairwise(corners)) > 10 * HEIGHT
+            path = "L".join(f"{u:.1f} {v:.1f}" for u, v in corners)
+            yield f'<path class="line {_style(index)}{" fine" if noisy else ""}" d="M{path}"/>'
             stretch = []
 
 

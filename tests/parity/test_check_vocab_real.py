@@ -12,12 +12,13 @@ from toys import stage, write_jsonl
 
 from zhllm.cli import main
 from zhllm.infer import llamacpp
+from zhllm.infer.vocabulary import llama_cpp_encoder
 from zhllm.tools.check_vocab import report
 from zhllm.vocab.byte_level import ByteLevelBase
 from zhllm.vocab.byte_level_files import write_byte_level
 from zhllm.vocab.hf_files import write_tokenizer
 from zhllm.vocab.sample import sample_of
-from zhllm.vocab.sentencepiece_model import copy_of, load, read_proto
+from zhllm.vocab.sentencepiece_model import copy_of, load, processor, read_proto
 from zhllm.vocab.subject import open_subject
 
 pytestmark = pytest.mark.slow
@@ -117,6 +118,14 @@ def test_the_defects_of_the_classic_merge_are_found(
     assert 0.4 < share(promises["ASCII as the base cuts it"], "English lines") < 0.6
     assert share(promises[AUTO], "Chinese lines") > 0.25 and share(promises[AUTO], "English lines") > 0.25
     assert not promises[LLAMA_CPP]["failed"] and not promises["base ids"]["failed"]
+
+
+@needs_llama_cpp
+def test_llama_cpp_reads_a_bare_model_file(real_data: Path) -> None:
+    file = real_data / "tokenizers" / "chinese_llama2_55296.model"
+    texts = ["人工智能  ▁与 English", "\n\t𠮷野家 👩\u200d👧", ""]
+    with llama_cpp_encoder(file) as encode:
+        assert encode(texts) == processor(load(file)).encode(texts)
 
 
 @needs_llama_cpp

@@ -22,6 +22,7 @@ from zhllm.text.script import to_simplified
 from zhllm.tools.check_vocab import observations, report
 from zhllm.vocab import certificate
 from zhllm.vocab.base import train_base
+from zhllm.vocab.certificate import PIECES as PIECES_GROUP
 from zhllm.vocab.certificate import Engine, Promise, certify, texts_for
 from zhllm.vocab.extend import SentencePieceBase
 from zhllm.vocab.hf_files import write_tokenizer
@@ -175,6 +176,7 @@ def test_duplicates_are_named_and_nothing_else_is_asked(proto: Any, tmp_path: Pa
     model.pieces.add(piece="仪", score=-1e5 - 1)
     found = report(open_subject(model_file(tmp_path / "a.model", model)), None, sample_of([]), 1)
     promises = {promise["name"]: promise for promise in found["promises"]}
+    assert any("a .model alone" in warning for warning in found["warnings"])
     assert found["broken"] == 1 and "仪" in promises["no duplicate pieces"]["examples"][0]
     assert "already defined" in promises["SentencePiece = llama.cpp"]["not_checked"]
     assert "already defined" in promises["round trip"]["not_checked"] and found["observations"] == {}
@@ -297,7 +299,7 @@ def test_a_strange_tokenizer_gets_a_report_and_never_a_crash(name: str, tmp_path
         promises = {promise["name"]: promise for promise in found["promises"]}
         assert promises["round trip"]["tried"] > 300
         llama_cpp = promises[f"{'SentencePiece' if subject.proto else 'Hugging Face'} = llama.cpp"]
-        assert llama_cpp["not_checked"]
+        assert ("pre-tokenizer" if subject.is_bpe else kind) in llama_cpp["not_checked"]
         assert all(p["tried"] > 0 or p["not_checked"] for p in promises.values())
         assert found["observations"]["this"]["text"]["simplified"]["chars_per_token"] > 0
 
@@ -318,6 +320,24 @@ def test_another_kind_of_base_is_no_base(proto: Any, tmp_path: Path) -> None:
     promises = promises_of(of_proto(proto), open_subject(byte_level_tokenizer(tmp_path)))
     for name in ("base ids", "base pieces still formed", "ASCII as the base cuts it"):
         assert promises[name].not_checked == "the base is of another kind (byte-level BPE)"
+
+
+def test_a_base_against_itself_has_no_added_pieces(proto: Any) -> None:
+    promises = promises_of(of_proto(proto), of_proto(proto))
+    assert not broken(promises)
+    for name in ("added pieces can be formed", "scores of added pieces differ"):
+        assert promises[name].not_checked == "there is nothing to try it on"
+
+
+def test_an_added_piece_is_no_text_on_which_the_base_could_be_followed(proto: Any, extended: Any) -> None:
+    model = copy_of(extended)
+    model.pieces.add(piece="。。", score=-1e5)
+    subject, base = of_proto(model), of_proto(proto)
+    judged = subject.added_to(base)
+    assert "。。" in judged
+    promises = {p.name: p for p in certify(subject, base, [], judged, sample_of(["甲\n乙"]))}
+    assert promises["round trip"].tried_of[PIECES_GROUP] == len(judged)
+    assert promises["other texts without Han as the base"].tried_of[PIECES_GROUP] == 0
 
 
 def test_texts_that_an_nfc_normaliser_changes_are_left_out(tmp_path: Path) -> None:
@@ -349,8 +369,10 @@ def test_measures_of_a_tokenizer_and_its_base(proto: Any, extended: Any, tmp_pat
     assert old["coverage"]["common characters"]["covered"] == 0
     seen = found["seen"]
     assert seen["pieces"] == len(PIECES) and seen["min_count"] == 2
-    counts = {e["piece"]: e["count"] for e in seen["examples"]}
-    assert counts.get("每", 0) <= 1 and "实验室" not in counts  # twice in the text
+    used = [index for row in subject.tokenizer.encode([TEXT]) for index in row]
+    rare = [piece for piece, index in subject.added_to(base).items() if used.count(index) < 2]
+    assert seen["below"] == len(rare) and any(used.count(subject.pieces[piece]) == 1 for piece in rare)
+    assert seen["examples"][0]["count"] == 0
 
 
 def test_words_are_the_dictionarys_and_marks_are_none() -> None:

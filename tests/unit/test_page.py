@@ -96,8 +96,8 @@ def test_ticks_are_round_numbers_with_equal_decimals() -> None:
 
 def test_labels_do_not_run_into_each_other() -> None:
     """By the size that narrow screens get: 16 units, 9 for a digit."""
-    for high in (7, 99, 12345, 9e5, 123456789):
-        texts = svg(line_chart([Series("s", [(0, 1), (high, 2)])], Axis("x"), Axis("y"))).findall("text")
+    for low, high in ((0, 7), (0, 99), (0, 12345), (0, 9e5), (0, 123456789), (1_000_000, 1_000_007)):
+        texts = svg(line_chart([Series("s", [(low, 1), (high, 2)])], Axis("x"), Axis("y"))).findall("text")
         ticks = [(float(t.get("x")), 9 * len(t.text)) for t in texts if t.get("text-anchor") == "middle"]
         assert len(ticks) >= 2
         assert all(b - a >= (wa + wb) / 2 for (a, wa), (b, wb) in pairwise(ticks))
@@ -110,6 +110,7 @@ def test_a_long_series_is_drawn_with_its_extremes_and_few_points() -> None:
     line = next(p for p in drawn.findall("path") if "line " in p.get("class"))
     corners = [tuple(map(float, c.split())) for c in line.get("d")[1:].split("L")]
     assert len(corners) <= 4 * 520 and len(drawn.findall("circle")) <= 81
+    assert "fine" in line.get("class")
     top = min(corners, key=lambda c: c[1])
     assert sum(y < top[1] + 50 for _, y in corners) == 1, "the one high point is still there"
 
@@ -173,9 +174,9 @@ def test_what_an_axis_cannot_show_is_counted() -> None:
 
 
 def test_bars_are_as_long_as_their_numbers() -> None:
-    tree = html.fromstring(bar_chart([("a", 4.0), ("b", 1.0), ("c", 0.0), ("d", math.nan)]))
+    tree = html.fromstring(bar_chart([("a", 4.0), ("b", 1.0), ("c", 0.0), ("d", math.nan), ("seen", 1e-6), ("e", -1)]))
     widths = [re.search(r"width:([\d.]+)%", s.get("style"))[1] for s in tree.iterfind(".//span")]  # type: ignore[index]
-    assert [float(w) for w in widths] == [100, 25, 0, 0]
+    assert [float(w) for w in widths] == [100, 25, 0, 0, 0.5, 0]
 
 
 @settings(max_examples=150, deadline=None)

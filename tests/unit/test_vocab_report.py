@@ -100,7 +100,7 @@ def toy_base(request: pytest.FixtureRequest, toy: Toy, tmp_path_factory: pytest.
     return open_base(byte_level_tokenizer(tmp_path_factory.mktemp("curve") / "base", LLAMA3_SPECIALS))
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_size_has_the_tokens_that_its_own_model_makes(toy_base: Base, data: st.DataObject) -> None:
     """Pieces that overlap, in any order, on texts of the same few characters: the toy bases know some of them."""
@@ -152,7 +152,7 @@ def test_bytes_say_of_which_character_they_are() -> None:
 
 def test_the_first_sentences_are_chinese_and_short() -> None:
     texts = [
-        "# Title\n太短。这一句有八个以上的汉字。第二句不取。\n\nEnglish only here.",
+        "# Title\n这里只有七个字。这一句有八个以上的汉字。第二句不取。\n\nEnglish only here.",
         "繁體字的文章也有第一句話！" * 2,
     ]
     assert _first_sentences(texts) == ["这一句有八个以上的汉字。", "繁體字的文章也有第一句話！"]

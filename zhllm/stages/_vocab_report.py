@@ -289,7 +289,7 @@ def _within(counts: Sequence[int], low: int, high: int | None) -> int:
 
 def _covered(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
     columns = ["characters", "in all", "before", "after", "share", "first missing"]
-    cells = [[r["set"], r["of"], *r["covered"], percent(r["covered"][1] / r["of"]), r["missing"]] for r in rows]
+    cells = [[r["set"], r["of"], *r["covered"], percent(r["covered"][1] / r["of"], 2), r["missing"]] for r in rows]
     about = (
         "Characters that are one token inside a text. Common and standard are level one and all of the Table "
         "of General Standard Chinese Characters (2013)."
