@@ -27,13 +27,15 @@ def new_rows(
     """Blocks of (N, H) float32 rows for a matrix; row k is made for the sub-tokens `sub_ids[k]`.
 
     Every rule reads this matrix alone, and of it the first `base_rows` rows, so embeddings and head
-    each follow their own; rows behind them pad the base and say nothing.
+    each follow their own; rows behind them pad the base and say nothing. A row without sub-tokens is
+    the mean row by any rule: in a head its logit is then the mean of the V base logits, and since
+    exp(mean) <= mean(exp), n of them take at most n / V as much probability as the base's tokens do.
 
     - subtoken-mean: the mean of the rows `sub_ids[k]`.
-    - mean: the mean of all rows; any new token is then, at first, as likely as its fellows, and no
-      likelier than the average of the base's (Hewitt 2021, "Initializing New Word Embeddings").
-    - normal: drawn with the mean and the standard deviation of each dimension, the random start that
-      WECHSEL (Minixhofer et al. 2022) compares with: Hewitt's normal without its covariances.
+    - mean: the mean of all rows (Hewitt 2021, "Initializing New Word Embeddings for Pretrained
+      Language Models"): no new token is likelier than the base's are on average.
+    - normal: drawn with the mean and the standard deviation of each dimension, as CLP-Transfer
+      (Ostendorff and Rehm 2023) starts: Hewitt's normal without its covariances.
     - zero: zeros.
     """
     matrix, dtype = base.raw(name)[:base_rows], base.specs[name].dtype

@@ -39,13 +39,17 @@ SENTENCES = (
 )
 
 
-def write_report(out: Path, base: Base, extension: Extended, texts: Sequence[str], proofs: Mapping[str, int]) -> None:
-    """Measure the extension on `texts` (or on the sentences above where there are none) and write both files."""
+def write_report(
+    out: Path, base: Base, extension: Extended, texts: Sequence[str], proofs: Mapping[str, int]
+) -> dict[str, Any]:
+    """Measure the extension on `texts` (or on the sentences above where there are none), write both files, and
+    return what report.json holds."""
     from zhllm.vocab.hf_files import write_json
 
     found = measured(base, extension, texts, proofs)
     write_json(out / "report.json", found)
     (out / "report.html").write_text(html_of(found), encoding="utf-8")
+    return found
 
 
 def measured(base: Base, extension: Extended, texts: Sequence[str], proofs: Mapping[str, int]) -> dict[str, Any]:

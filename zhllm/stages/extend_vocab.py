@@ -53,8 +53,6 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     from zhllm.text.prompt_format import FORMATS
     from zhllm.text.shards import held_out
     from zhllm.vocab.bases import open_base
-    from zhllm.vocab.proof import chars_per_token
-    from zhllm.vocab.tokenizer import Tokenizer
 
     base = open_base(config.base)
     pieces = [piece for path in config.pieces for piece in read_pieces(path)]
@@ -67,7 +65,7 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     template = chat.jinja() if chat else chat_template_of(config.base)
     checks = write_and_prove(out, base, extension, lines, template)
     proofs = {check.name: check.tried for check in checks}
-    write_report(out, base, extension, texts, proofs)
+    report = write_report(out, base, extension, texts, proofs)
     metrics: Metrics = {
         "base_pieces": base.size,
         "added_pieces": len(extension.added),
@@ -77,8 +75,7 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
         "proofs": proofs,
     }
     if texts:
-        metrics["chars_per_token_before"] = chars_per_token(base.encode, texts)
-        metrics["chars_per_token_after"] = chars_per_token(Tokenizer(out).encode_plain, texts)
+        metrics["chars_per_token_before"], metrics["chars_per_token_after"] = report["chars_per_token"]
     return metrics
 
 
@@ -161,4 +158,4 @@ def chat_template_of(base: Path) -> str | None:
     return chat_template(base) if base.is_dir() else None
 
 
-STAGE = Stage("extend-vocab", 2, ExtendVocabConfig, run)
+STAGE = Stage("extend-vocab", 3, ExtendVocabConfig, run)

@@ -30,6 +30,7 @@ def _letters() -> dict[int, str]:
 
 LETTER_OF = _letters()
 BYTE_OF = {letter: byte for byte, letter in LETTER_OF.items()}
+_BYTES = {ord(letter): byte for letter, byte in BYTE_OF.items()}
 
 
 def spell(text: str) -> str:
@@ -39,10 +40,9 @@ def spell(text: str) -> str:
 
 def bytes_of(token: str) -> bytes | None:
     """The bytes that a token in byte letters stands for; None where it is not so written."""
-    try:
-        return bytes(BYTE_OF[letter] for letter in token)
-    except KeyError:
+    if not BYTE_OF.keys() >= set(token):
         return None
+    return token.translate(_BYTES).encode("latin-1")
 
 
 def whole_text(token: str) -> str | None:
