@@ -254,7 +254,9 @@ def _sentencepiece(kind: str) -> Callable[[Path], Path]:
 def _hugging_face(model: Any, trainer: Any, pre: Any, decoder: Any, normalizer: Any = None) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         fast = Tokenizer(model())
-        fast.pre_tokenizer, fast.decoder = pre, decoder
+        fast.pre_tokenizer = pre
+        if decoder is not None:
+            fast.decoder = decoder
         if normalizer is not None:
             fast.normalizer = normalizer
         fast.train_from_iterator(LINES, trainer)
@@ -302,6 +304,15 @@ def test_a_strange_tokenizer_gets_a_report_and_never_a_crash(name: str, tmp_path
         assert ("pre-tokenizer" if subject.is_bpe else kind) in llama_cpp["not_checked"]
         assert all(p["tried"] > 0 or p["not_checked"] for p in promises.values())
         assert found["observations"]["this"]["text"]["simplified"]["chars_per_token"] > 0
+
+
+def test_a_tokenizer_that_cannot_cut_the_probe_gets_a_report(tmp_path: Path) -> None:
+    make = _hugging_face(models.WordLevel, trainers.WordLevelTrainer(**_QUIET), pre_tokenizers.Whitespace(), None)
+    subject = open_subject(make(tmp_path))
+    found = report(subject, None, sample_of([]), 1)
+    reasons = {promise["name"]: promise["not_checked"] for promise in found["promises"]}
+    assert "its own engine refuses it (WordLevel error: Missing [UNK]" in reasons["round trip"]
+    assert reasons["Hugging Face = AutoTokenizer"] == reasons["round trip"] and found["observations"] == {}
 
 
 def test_a_byte_level_directory_is_compared_with_its_base(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def llama_cpp_encoder(source: Path | AnyTokenizer, parse_special: bool = False) 
     """Ids as llama.cpp gives them, through a GGUF of random weights with this vocabulary; no BOS is added.
 
     `source` is a tokenizer directory, a bare file of one, or an opened tokenizer; from a SentencePiece
-    model the GGUF has tokens, scores and types as they are, and the model's normaliser left out, as every
-    converter does. `parse_special` reads what is spelt like a special token as that token. Raises
+    model the GGUF has tokens, scores and types as they are, without the model's normaliser, for which it
+    has no place. `parse_special` reads what is spelt like a special token as that token. Raises
     MissingError where xllamacpp is not installed, DataError for a vocabulary that no GGUF can hold.
     """
     with TemporaryDirectory() as name:
@@ -99,8 +99,6 @@ def engines_of(subject: Subject) -> Iterator[list[Engine]]:
     """
     with ExitStack() as stack:
         folder = subject.folder or Path(stack.enter_context(TemporaryDirectory()))
-        if subject.folder is None and subject.unusable is None:
-            _write_as_users_do(folder, subject)
         ways: dict[str, Callable[[], tuple[Encode, int | None]]] = {}
         if subject.folder is not None and subject.proto is not None:
             ways["Hugging Face (tokenizer.json)"] = lambda: _fast(folder / "tokenizer.json")
@@ -147,8 +145,10 @@ def _fast(file: Path) -> tuple[Encode, int]:
 
 
 def _auto(folder: Path, subject: Subject) -> tuple[Encode, int]:
-    if not subject.is_bpe and not (folder / "tokenizer.json").is_file():
+    if subject.proto is not None and not subject.is_bpe and not (folder / "tokenizer.json").is_file():
         raise DataError(f"the model is {subject.kind}; LlamaTokenizer would take its pieces for BPE merges")
+    if subject.folder is None:
+        _write_as_users_do(folder, subject)
     auto = auto_tokenizer(folder)
     size = 1 + max(auto.get_vocab().values(), default=-1)
     backend = getattr(auto, "backend_tokenizer", None)

@@ -28,7 +28,7 @@ DEFAULT_SIZES = (4000, 7000, 12000, 17000, 24000)
 # one block in so many is held out.
 BLOCK_CHARS = 4000
 ONE_IN = 20
-# More than this brings no other figure; blocks are then thinned out evenly.
+# Every size is measured on all of it, so it is bounded: beyond this, blocks are thinned out evenly.
 HELD_OUT_CHARS = 2_000_000
 
 

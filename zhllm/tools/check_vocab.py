@@ -115,7 +115,7 @@ def as_text(found: dict[str, Any]) -> str:
 
 def _promise_lines(promise: dict[str, Any]) -> list[str]:
     name = f"{promise['name']:<45}"
-    if promise["not_checked"] is not None:
+    if not promise["failed"] and promise["not_checked"] is not None:
         return [f"-        {name} not checked: {promise['not_checked']}"]
     if not promise["failed"]:
         return [f"kept     {name} {promise['tried']:>9,} tried"]

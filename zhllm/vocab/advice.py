@@ -18,19 +18,20 @@ from zhllm.vocab.extend import FORBIDDEN_SIZES, Extension, SentencePieceBase
 from zhllm.vocab.measure import compression
 from zhllm.vocab.pieces import Piece
 
-# A new row is learnt from its own occurrences only; below some hundred it stays near where it began. A rule
-# of thumb of this project, not a law.
+# A new row is learnt from its own occurrences only. How many it takes is this project's rule of thumb, not a
+# measurement.
 MIN_SEEN = 200
-# Every downstream file, cache and adapter changes with the tokenizer. Less than this many more characters in
-# a window does not pay for that; modern bases with 100k and more ids are often below it.
+# Every downstream file, cache and adapter changes with the tokenizer; fewer new characters in a window do not
+# pay for that. On 22 million characters of statutes, manuals, textbooks and poetry, Llama-3 gained 19 % with
+# +4,000 pieces and 31 % with +24,000, Llama-2 60 % and 84 %.
 MIN_GAIN = 0.30
-# The gain flattens: the last tenth of what the largest size saves costs more rows than all before it.
+# The gain flattens: on that text +7,000 pieces brought Llama-2 nine tenths of what +24,000 saved.
 ENOUGH_OF_THE_FALL = 0.9
-# Embedding rows as they are stored and trained on most machines (bfloat16).
+# Embedding rows as most models store and train them (bfloat16).
 BYTES_PER_PARAMETER = 2
 # Attention is counted at this length, or at the model's own where that is shorter.
 CONTEXT_TOKENS = 4096
-# Characters that can become pieces: more than the 8,105 standard ones are hardly ever frequent.
+# Characters that can become pieces: as many as there are standard ones.
 MAX_CHARACTERS = 8105
 MIN_COUNT = 2
 MAX_PIECE_CHARS = 8
@@ -126,8 +127,8 @@ def best_pieces(pieces: Sequence[Piece], size: int) -> list[Piece]:
     """The `size` pieces that are formed most often, in the order in which they were learnt.
 
     No piece is taken before its parts, which are formed at least as often. (A character saves two tokens
-    where a base has only its bytes; counting it double gave 0.2-0.5 % more characters per token, and half
-    the count of the rarest piece.)
+    where a base has only its bytes. Counting it double gave Llama-2 0.1-0.5 % more characters per token on
+    the text above, and a rarest piece that is seen 0.6 times as often.)
     """
     by_count = sorted(range(len(pieces)), key=lambda k: (-pieces[k].count, k))
     return [pieces[k] for k in sorted(by_count[:size])]

@@ -196,11 +196,11 @@ def _difference(left: Sequence[int], right: Sequence[int]) -> str:
 
 
 def _lossless(subject: Subject) -> Judge:
-    """U+2581 aside, which is SentencePiece's own space, and NUL, which ends a text in some engines."""
+    """U+2581 aside, which is SentencePiece's own space."""
 
     def judge(group: str, block: Sequence[str], ids: list[list[int]]) -> Iterator[Verdict]:
         for text, own in zip(block, ids, strict=True):
-            if META_SPACE not in text and "\0" not in text:
+            if META_SPACE not in text:
                 back = subject.tokenizer.decode(own)
                 yield text, back == text, "" if back == text else f" came back as {back[:60]!r}"
 

@@ -19,7 +19,7 @@ from zhllm.vocab.bases import with_added_tokens
 from zhllm.vocab.byte_level import ByteLevelBase, token_text
 from zhllm.vocab.extend import SentencePieceBase
 from zhllm.vocab.hf_files import TOKENIZER_FILES
-from zhllm.vocab.proof import hf_encode
+from zhllm.vocab.proof import PROBE, hf_encode
 from zhllm.vocab.sentencepiece_model import META_SPACE, read_proto
 from zhllm.vocab.tiktoken_file import is_rank_file, tokenizer_json_of
 from zhllm.vocab.tokenizer import read_json
@@ -173,12 +173,17 @@ def _of_directory(path: Path) -> Subject:
 
 def _of_proto(path: Path, proto: Any, warnings: tuple[str, ...] = ()) -> Subject:
     kind = f"SentencePiece {_SENTENCEPIECE_KINDS.get(proto.trainer_spec.model_type, 'of an unknown kind')}"
-    tokenizer, unusable = SentencePieceBase(proto), None
+    tokenizer = SentencePieceBase(proto)
+    return Subject(path, kind, tokenizer, warnings, _refusal(tokenizer))
+
+
+def _refusal(tokenizer: AnyTokenizer) -> str | None:
+    """Why a tokenizer cannot cut ordinary texts; None where it can."""
     try:
-        tokenizer.encode(["a"])
-    except (RuntimeError, OSError) as error:
-        unusable = f"SentencePiece refuses the model: {error}"
-    return Subject(path, kind, tokenizer, warnings, unusable)
+        tokenizer.encode(PROBE)
+    except Exception as error:  # RuntimeError of SentencePiece, plain Exception of tokenizers
+        return f"its own engine refuses it ({error})"
+    return None
 
 
 def _of_json(path: Path, content: dict[str, Any], config: dict[str, Any]) -> Subject:
@@ -187,11 +192,11 @@ def _of_json(path: Path, content: dict[str, Any], config: dict[str, Any]) -> Sub
     try:
         byte_level, warnings = _byte_level(path, content, config)
         tokenizer = byte_level or OtherTokenizer(content)
-        tokenizer.fast.encode("a")
+        tokenizer.fast.get_vocab_size()  # made when it is first asked for
     except Exception as error:  # tokenizers raises plain Exception, and a strange file may fail anywhere
         raise DataError(f"{path}: tokenizers cannot load its tokenizer.json ({error}).") from error
     kind = "byte-level BPE" if byte_level else f"{content['model'].get('type')} (tokenizer.json)"
-    return Subject(path, kind, tokenizer, warnings)
+    return Subject(path, kind, tokenizer, warnings, _refusal(tokenizer))
 
 
 def _byte_level(
