@@ -57,7 +57,7 @@ start = time.perf_counter()
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
 _, status, used = os.wait4(process.pid, 0)
 print(json.dumps([time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
-sys.exit(status != 0)
+sys.exit(0 if status == 0 else f"ended with {os.waitstatus_to_exitcode(status)}")
 """
 
 

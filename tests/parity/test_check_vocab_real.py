@@ -175,7 +175,8 @@ def test_llama_3_and_what_extend_vocab_makes_of_it_pass(
     # llama.cpp was asked about all of the base's tokens and merges above, and takes the longest.
     monkeypatch.setattr(vocabulary, "available", lambda: False)
     found = report(base, None, sample, 1)
-    assert found["broken"] == 0 and sum(p["tried"] > 5000 for p in found["promises"]) == 4
+    tried = {promise["name"] for promise in found["promises"] if promise["tried"] > 5000}
+    assert found["broken"] == 0 and tried == {"no duplicate pieces", "Hugging Face = tiktoken", "round trip"}
 
 
 def test_a_unigram_model_gets_a_report(real_data: Path, texts: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

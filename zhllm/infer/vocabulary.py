@@ -124,17 +124,17 @@ def _opened(name: str, open_it: Callable[[], tuple[Encode, int | None]], subject
 
 
 def _write_as_users_do(folder: Path, subject: Subject) -> None:
+    """A directory that holds just this file and the usual tokenizer_config.json."""
     tokenizer = subject.tokenizer
-    if isinstance(tokenizer, ByteLevelBase):
-        write_byte_level(folder, tokenizer.content, tokenizer.config, None, None)
-        return
     named = {f"{role}_token": token for role, token in (special_tokens(subject) or {}).items()}
     if isinstance(tokenizer, SentencePieceBase):
         (folder / "tokenizer.model").write_bytes(tokenizer.proto.SerializeToString())
         write_json(folder / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer", **named})
-    else:
+    elif subject.path.suffix == ".json":
         write_json(folder / "tokenizer.json", tokenizer.content)
-        write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+        write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **named})
+    else:
+        raise DataError("a rank file says too little for transformers (no pattern, no special tokens)")
 
 
 def _fast(file: Path) -> tuple[Encode, int]:
