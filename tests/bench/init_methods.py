@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zhllm.stage import Metrics, execute, load
+from zhllm import manifest
+from zhllm.manifest import Manifest
+from zhllm.stage import execute, load
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ("subtoken-mean", "mean", "zero", "normal", "distill")
@@ -31,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path(data), help="folder with corpus/laws_zh.jsonl.gz")
     parser.add_argument("--out", type=Path, required=True, help="folder for what the stages write")
     parser.add_argument("--base-steps", type=int, default=200, help="steps of the base's training")
-    parser.add_argument("--steps", type=int, default=40, help="steps after each resize")
+    parser.add_argument("--steps", type=int, default=30, help="steps after each resize")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each method")
     parser.add_argument("--size", default="tiny", help="shape of the base (init-model --size)")
     parser.add_argument("--pieces", type=int, default=2000, help="pieces to add")
@@ -47,13 +49,11 @@ def made(stage: str, out: Path, **settings: Any) -> Path:
     return out
 
 
-def metrics_of(folder: Path) -> Metrics:
-    """What the stage measured."""
-    from zhllm import manifest
-
+def manifest_of(folder: Path) -> Manifest:
+    """What the stage says of its folder."""
     found = manifest.read(folder)
     assert found is not None
-    return found.metrics
+    return found
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,17 @@ def run(line: Line, init: str, layers: int | None, seed: int, steps: int) -> Row
     """One method with one seed."""
     name = f"{init}-{layers or 'default'}-{seed}"
     settings = {"init": init, "seed": seed, "distill_layers": layers, "text": [line.zh] if init == "distill" else []}
-    start = time.perf_counter()
     model = made("resize", line.out / f"resize-{name}", model=line.base, tokenizer=line.extended, **settings)
-    seconds = time.perf_counter() - start
     learning = {"steps": steps, "rows_per_step": 8, "learning_rate": 0.002, "seed": seed}
-    found = metrics_of(made("pretrain", line.out / f"pretrain-{name}", model=model, data=line.packed, **learning))
+    trained = made("pretrain", line.out / f"pretrain-{name}", model=model, data=line.packed, **learning)
+    found, seconds = manifest_of(trained).metrics, manifest_of(model).made_by["seconds"]
     zh, en = "bits_per_char_valid", "bits_per_char_valid_replay"
     return Row(found[f"{zh}_before"], found[f"{en}_before"], found[zh], found[en], seconds)
 
 
 def table(given: argparse.Namespace, line: Line) -> Iterator[str]:
     """The lines of the table, each as soon as it is known."""
-    base = metrics_of(line.base)
+    base = manifest_of(line.base).metrics
     yield f"| --init | zh, step 0 | en, step 0 | zh, step {given.steps} | en, step {given.steps} | resize, s |"
     yield "| --- | --- | --- | --- | --- | --- |"
     zh, en = base["bits_per_char_valid_replay"], base["bits_per_char_valid"]

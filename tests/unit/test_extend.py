@@ -236,3 +236,12 @@ def test_plain_text_never_becomes_a_special_token(toy: Toy) -> None:
     assert not {1, 2, tokenizer.pad_id} & set(tokenizer.encode_plain([text])[0])
     assert {2, tokenizer.pad_id} <= set(tokenizer.encode_prompt(text))
     assert tokenizer.decode(tokenizer.encode_plain([text])[0]) == text
+
+
+@pytest.mark.parametrize("token", ["", "中", "人工", "中国 GPU", "the lab", "ordinary"])
+def test_what_a_text_may_hold_is_no_special_token(base: Any, token: str) -> None:
+    """Hugging Face parts a text at every special token, SentencePiece never does."""
+    if token == "ordinary":
+        token = next(p.piece for p in base.pieces if p.type == NORMAL and p.piece.isalpha() and len(p.piece) > 1)
+    with pytest.raises(DataError, match="cannot be a special token"):
+        extend(base, GOOD, token)

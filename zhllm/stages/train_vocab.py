@@ -106,6 +106,8 @@ def _metrics(pieces: Sequence[Piece], terms: Sequence[str], runs: CountedRuns, b
             f"the corpus has too many distinct runs to hold: merges were learnt from, and counted in, a sample of "
             f"{runs.share:.1%} of it. Characters are counted in all of it."
         )
+    asked = {char for term in terms for char in term}
+    learnt = [p for p in pieces if p.kind == "merge" or (p.kind == "character" and p.text not in asked)]
     han = sum(runs.characters.values())
     covered = sum(n for char, n in runs.characters.items() if char in counts or (base is not None and base.has(char)))
     return {
@@ -116,7 +118,7 @@ def _metrics(pieces: Sequence[Piece], terms: Sequence[str], runs: CountedRuns, b
         "terms_in_base": sum(term not in counts for term in terms),
         "terms_unseen": len(unseen),
         "term_counts": {term: counts[term] for term in terms if term in counts},
-        "least_count": min((p.count for p in pieces if p.kind in ("character", "merge")), default=0),
+        "least_count": min((p.count for p in learnt), default=0),
         "runs": len(runs),
         "han_chars": han,
         "han_coverage": covered / han,

@@ -226,8 +226,11 @@ def next_step(found: dict[str, Any], corpus: tuple[Path, ...]) -> str | None:
     chosen = [option for option in found["options"] if option["added"] == found["extend_with"] > 0]
     if not chosen:
         return None
+    from zhllm.vocab.advice import MIN_COUNT
+
     words = ["zhllm", "train-vocab", "--corpus", *map(str, corpus), "--base", found["base"]]
-    words += ["--size", str(chosen[0]["added"]), "--characters", str(chosen[0]["characters"]), "-o", "pieces"]
+    words += ["--size", str(chosen[0]["added"]), "--characters", str(chosen[0]["characters"])]
+    words += ["--min-count", str(MIN_COUNT), "-o", "pieces"]
     return shlex.join(words)
 
 

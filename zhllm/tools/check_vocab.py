@@ -43,6 +43,8 @@ def command(path: Path, base: Path | None, text: tuple[Path, ...], min_count: in
 
     subject = open_subject(path)
     opened = open_subject(base) if base is not None else None
+    if opened is not None and type(opened.tokenizer) is not type(subject.tokenizer):
+        raise DataError(f"--base {base}: is {opened.kind}, but {path} is {subject.kind}: it was not made from it.")
     texts = [document.text for document in held_out(text)] if text else []
     if text and not any(map(str.strip, texts)):
         raise DataError(f"{' '.join(map(str, text))}: holds no text to try the tokenizer on.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from zhllm.errors import DataError
 from zhllm.text.han import is_han
 
 Cut = Callable[[Sequence[str]], list[list[str]]]
@@ -45,6 +46,17 @@ def select(pieces: Sequence[str], has: Callable[[str], bool]) -> tuple[list[str]
         else:
             wanted[piece] = None
     return list(wanted), found
+
+
+def check_special(token: str, is_ordinary: bool) -> None:
+    """DataError when `token` cannot be a special token: engines part texts at it, so no text may need it."""
+    if not token or any(c.isspace() for c in token):
+        raise DataError(f"{token!r} cannot be a special token: it must be one word, such as <pad>.")
+    if is_ordinary or is_han(token):
+        raise DataError(
+            f"{token!r} cannot be a special token: it is an ordinary piece or Chinese text, which engines would cut "
+            "in different ways around it. Choose a spelling that no text has, such as <pad>."
+        )
 
 
 def continue_bpe(tokens: Sequence[str], rank: Mapping[str, float]) -> list[str]:

@@ -18,7 +18,7 @@ import orjson
 from tokenizers import Tokenizer as FastTokenizer
 
 from zhllm.errors import DataError
-from zhllm.vocab.additions import plan_additions
+from zhllm.vocab.additions import check_special, plan_additions
 from zhllm.vocab.proof import Encode, hf_encode
 
 
@@ -194,6 +194,8 @@ class ByteLevelBase:
 
         Special tokens that the base has stay what they are. Raises DataError when nothing can be added.
         """
+        for token in (*specials, *([] if pad_token is None else [pad_token])):
+            check_special(token, spell(token) in self.vocab)
         plan = plan_additions(pieces, self.has, self.cut, self.rank, spell, self.vocab, max_pieces)
         if not plan.ordered:
             raise DataError(f"none of the {len(pieces)} pieces can be added: {plan.describe_left_out()}.")

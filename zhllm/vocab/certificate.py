@@ -333,5 +333,9 @@ def specials_inside(subject: Subject) -> Promise:
     promise = Promise("special tokens")
     promise.add("eos", "eos" in named, " is not named: a model would never stop")
     for role, token in named.items():
-        promise.add(token, token in subject.ids, f" is named as {role} and is not in the vocabulary")
+        index = subject.ids.get(token)
+        promise.add(token, index is not None, f" is named as {role} and is not in the vocabulary")
+        if index is not None and subject.unusable is None and role != "unk":
+            ordinary = subject.tokenizer.text_of(index) is not None
+            promise.add(token, not ordinary, f" is named as {role} and is an ordinary piece too: engines part at it")
     return promise

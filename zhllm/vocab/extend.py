@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from zhllm.errors import DataError
-from zhllm.vocab.additions import plan_additions
+from zhllm.vocab.additions import check_special, plan_additions
 from zhllm.vocab.sentencepiece_model import (
     BYTE,
     CONTROL,
@@ -131,6 +131,8 @@ class SentencePieceBase:
         not Han are left out and returned by reason. Raises DataError when nothing is left to add or the
         final size is one that converters mistake.
         """
+        for token in (*specials, *([] if pad_token is None else [pad_token])):
+            check_special(token, token in self._whole)
         plan = plan_additions(pieces, self.has, self.cut_runs, self.rank, limit=max_pieces)
         if not plan.ordered:
             raise DataError(f"none of the {len(pieces)} pieces can be added: {plan.describe_left_out()}.")
