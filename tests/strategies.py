@@ -16,7 +16,9 @@ def texts_with(pieces: list[str], count: int = 20) -> st.SearchStrategy[list[str
     """`count` texts at once, because one text at a time is mostly overhead."""
     han = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), max_size=4)
     latin = st.text("abcdefgXYZ .,'-_/()=", max_size=8)
-    anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+    # A code point that is assigned in one engine's Unicode tables and not in another's is a letter to one only,
+    # and byte-level pre-tokenizers part there: in the base as in the extension.
+    anything = st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=4)
     digits = st.text("0123456789０１.,-%", max_size=6)
     part = st.one_of(st.sampled_from(pieces), st.sampled_from(AWKWARD), han, latin, anything, digits)
     return st.lists(st.lists(part, max_size=8).map("".join), min_size=count, max_size=count)
