@@ -5,7 +5,7 @@ B rows, T tokens a row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +20,18 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """`input_ids`, `labels`, `position_ids`, each (B, T) int64.
+    """`input_ids`, `labels`, `position_ids`, each (B, T) int64, and `sources`, (B, T) int64 or None.
 
     `labels[b, t]` is the token that follows `input_ids[b, t]`, or IGNORED where none is to be
     learnt. Positions start again at 0 where another document begins: that is what keeps documents
-    from attending to each other (with no attention mask and no cache).
+    from attending to each other (with no attention mask and no cache). `sources[b, t]` numbers the
+    source that the label is of; None where there is only one.
     """
 
     input_ids: Tensor
     labels: Tensor
     position_ids: Tensor
+    sources: Tensor | None = None
 
     @property
     def learnt_tokens(self) -> int:
@@ -38,18 +40,25 @@ class Batch:
 
     def split(self, rows: int) -> list[Batch]:
         """The batch cut into batches of at most `rows` rows."""
-        parts = (torch.split(tensor, rows) for tensor in (self.input_ids, self.labels, self.position_ids))
-        return [Batch(*part) for part in zip(*parts, strict=True)]
+        return [self.rows(slice(start, start + rows)) for start in range(0, len(self.labels), rows)]
+
+    def rows(self, part: slice) -> Batch:
+        """Some of the rows."""
+        return self._each(lambda tensor: tensor[part])
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        return Batch(self.input_ids.to(device), self.labels.to(device), self.position_ids.to(device))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        sources = None if self.sources is None else change(self.sources)
+        return Batch(change(self.input_ids), change(self.labels), change(self.position_ids), sources)
 
 
-def stack(rows: Sequence[tuple[Ids, Ids, Ids]]) -> Batch:
-    """A batch from (input_ids, labels, position_ids) rows of equal length."""
+def stack(rows: Sequence[tuple[Ids, Ids, Ids]], sources: Sequence[Ids] | None = None) -> Batch:
+    """A batch from (input_ids, labels, position_ids) rows of equal length, and their sources (T,)."""
     parts = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
-    return Batch(*parts)
+    return Batch(*parts, sources=None if sources is None else torch.from_numpy(np.stack(sources)))
 
 
 def positions_of(starts: Ids, first: int, count: int) -> Ids:
