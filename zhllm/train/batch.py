@@ -57,8 +57,8 @@ class Batch:
 
 def stack(rows: Sequence[tuple[Ids, Ids, Ids]], sources: Sequence[Ids] | None = None) -> Batch:
     """A batch from (input_ids, labels, position_ids) rows of equal length, and their sources (T,)."""
-    parts = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
-    return Batch(*parts, sources=None if sources is None else torch.from_numpy(np.stack(sources)))
+    inputs, labels, positions = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
+    return Batch(inputs, labels, positions, None if sources is None else torch.from_numpy(np.stack(sources)))
 
 
 def positions_of(starts: Ids, first: int, count: int) -> Ids:
