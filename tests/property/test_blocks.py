@@ -164,6 +164,17 @@ def test_shares_of_what_repeats(some: list[str]) -> None:
     assert repeated_shares(scan(some[:1]))[1] == grams[:1], "whatever stands beside it"
 
 
+@given(normal_texts, st.sampled_from([0.2, 0.6, 0.98]))
+@settings(max_examples=60, deadline=None)
+@example(["", "短", "甲乙丙丁戊己庚辛壬癸" * 100, "".join(map(chr, range(0x4E00, 0x4F00)))], 0.98)
+@example([c * 9 + c.join("春夏秋冬") + "东南西北上下左右前后" * (3 * n) for n, c in enumerate("甲乙丙丁" * 5)], 0.6)
+def test_no_share_over_the_limit_is_missed(some: list[str], limit: float) -> None:
+    scanned = scan(some)
+    every, over = repeated_shares(scanned)[1], repeated_shares(scanned, limit)[1]
+    assert all(found in (share, 0.0) for share, found in zip(every, over, strict=True))
+    assert all(found == share for share, found in zip(every, over, strict=True) if share > limit)
+
+
 @pytest.mark.parametrize(
     "phrase", ["哈", "好的", "早上好", "恭喜发财", *(f"{thing}坏了怎么办？" for thing in dirt.THINGS)]
 )

@@ -307,7 +307,8 @@ class _Measures(NamedTuple):
 
 def _measure(scanned: Scan, rules: Rules) -> Iterator[_Measures]:
     nothing = [0.0] * scanned.block.docs
-    lines, grams = (nothing, nothing) if rules.only_duplicates else repeated_shares(scanned)
+    limit = rules.profile.max_repeated_grams_share
+    lines, grams = (nothing, nothing) if rules.only_duplicates else repeated_shares(scanned, limit)
     paragraphs = _paragraphs(scanned, None if rules.only_duplicates else rules.profile.min_repeated_paragraph_chars)
     items = rules.against.found_in(plain_ink(scanned.block)) if rules.against is not None else {}
     for i, counts in enumerate(scanned.counts):

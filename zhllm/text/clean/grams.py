@@ -118,6 +118,14 @@ class Ink:
         inside[across[across < count]] = False
         return inside
 
+    def heads(self, docs: Index, lengths: Index) -> Ink:
+        """The first `lengths` codes of some documents."""
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        if len(docs) == len(self.starts) - 1 and starts[-1] == len(self.codes):
+            return self
+        where = np.repeat(self.starts[docs] - starts[:-1], lengths) + np.arange(starts[-1])
+        return Ink(self.codes.take(where), starts)
+
     def docs_of(self, count: int) -> Index:
         """The document of each of the first `count` codes."""
         return np.repeat(np.arange(len(self.starts) - 1), self.lengths)[:count]

@@ -23,6 +23,12 @@ from zhllm.text.clean.quality import GRAM_CHARS, LONG_ENOUGH_TO_COUNT
 _SAMPLED = np.uint64(3)
 _FEW = 8  # times as many grams as are looked at, where a quarter is to be expected
 _DOC_SALT = np.uint64(0xD1342543DE82EF95)
+# Times the share that must be new of a document is looked at, and some characters more. With 4 and a limit of
+# 0.98 it is known of all but 4 % of dirty_zh's characters that they are below, for a tenth of the exact measure's time.
+_HEAD, _HEAD_CHARS = 4, 32
+# A repeated 10-gram holds seven 4-grams, which repeat too.
+_FOURS_IN_GRAM = GRAM_CHARS - 3
+_FACTORS = np.uint32(0x9E3779B1), np.uint32(0x85EBCA77), np.uint32(0xC2B2AE3D)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +83,42 @@ def scan(texts: Sequence[str]) -> Scan:
     return Scan(block, charclass.table().take(block.codes))
 
 
-def repeated_shares(scanned: Scan) -> tuple[list[float], list[float]]:
-    """`quality.repeated_lines_share` and `quality.repeated_grams_share` of each document."""
-    chars = np.maximum(scanned.ink.lengths, 1)
-    return (in_repeated_lines(scanned) / chars).tolist(), (in_repeated_grams(scanned.ink) / chars).tolist()
+def repeated_shares(scanned: Scan, limit: float = 0.0) -> tuple[list[float], list[float]]:
+    """`quality.repeated_lines_share` and `quality.repeated_grams_share` of each document.
+
+    The second is 0.0 for documents that are known to have no more than `limit`.
+    """
+    ink = scanned.ink
+    grams = np.zeros(len(ink.lengths), dtype=np.int64)
+    some = with_repeated_grams(ink, limit)
+    grams[some] = in_repeated_grams(ink.heads(some, ink.lengths[some]))
+    chars = np.maximum(ink.lengths, 1)
+    return (in_repeated_lines(scanned) / chars).tolist(), (grams / chars).tolist()
+
+
+def with_repeated_grams(ink: Ink, limit: float) -> Index:
+    """Documents of whose characters repeated 10-grams may cover a larger share than `limit`.
+
+    Where so many are covered, so are many at the beginning, and there 4-grams repeat: of each character that
+    is covered 0.7, since min(10, gap) <= 10 / 7 * min(7, gap) for the gaps between repeated grams.
+    """
+    lengths, docs = ink.lengths, len(ink.starts) - 1
+    looked_at = np.minimum(lengths, (_HEAD * (1 - limit) * lengths).astype(np.int64) + _HEAD_CHARS)
+    heads = ink.heads(np.arange(docs), looked_at)
+    covered = _repeated_fours(heads) * GRAM_CHARS / _FOURS_IN_GRAM + lengths - looked_at
+    return np.flatnonzero((lengths >= GRAM_CHARS) & (covered + GRAM_CHARS > limit * lengths))
+
+
+def _repeated_fours(ink: Ink) -> Index:
+    """How many 4-grams of each document stood in it before, or seem to by their hashes, [D]."""
+    docs = len(ink.starts) - 1
+    doc_bits = np.uint32(docs.bit_length())
+    twos = ink.codes[:-1] * _FACTORS[0] + ink.codes[1:]
+    fours = (twos[:-2] * _FACTORS[1] + twos[2:]) * _FACTORS[2]
+    keys = ink.docs_of(len(fours)).astype(np.uint32) << np.uint32(32 - doc_bits) | fours >> doc_bits
+    in_order = np.sort(keys)
+    again = in_order[1:][in_order[1:] == in_order[:-1]]
+    return np.bincount(again >> np.uint32(32 - doc_bits), minlength=docs)
 
 
 def in_repeated_lines(scanned: Scan) -> Index:
