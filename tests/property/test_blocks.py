@@ -20,7 +20,7 @@ from zhllm.text.clean import blocks, cleaning
 from zhllm.text.clean.blocks import block_of, block_ranges, normalise_all
 from zhllm.text.clean.charclass import count_chars
 from zhllm.text.clean.cleaning import Rules, clean_documents, clean_text
-from zhllm.text.clean.measures import repeated_shares, scan
+from zhllm.text.clean.measures import in_repeated_grams, repeated_shares, scan
 from zhllm.text.clean.normalise import normalise
 from zhllm.text.clean.quality import repeated_grams_share, repeated_lines_share
 from zhllm.text.document import Document
@@ -170,7 +170,8 @@ def test_shares_of_what_repeats(some: list[str]) -> None:
 @example([c * 9 + c.join("春夏秋冬") + "东南西北上下左右前后" * (3 * n) for n, c in enumerate("甲乙丙丁" * 5)], 0.6)
 def test_no_share_over_the_limit_is_missed(some: list[str], limit: float) -> None:
     scanned = scan(some)
-    every, over = repeated_shares(scanned)[1], repeated_shares(scanned, limit)[1]
+    every = (in_repeated_grams(scanned.ink) / np.maximum(scanned.ink.lengths, 1)).tolist()
+    over = repeated_shares(scanned, limit)[1]
     assert all(found in (share, 0.0) for share, found in zip(every, over, strict=True))
     assert all(found == share for share, found in zip(every, over, strict=True) if share > limit)
 
