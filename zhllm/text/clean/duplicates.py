@@ -8,17 +8,21 @@ Shapes: N documents of all parts, K of them colliding, P pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from zhllm.text.clean.blocks import Index
 from zhllm.text.clean.grams import Hashes, ink_of_texts
-from zhllm.text.clean.sketches import BANDS, Sketches, shingles, similarity
+from zhllm.text.clean.sketches import BANDS, PLACES, Sketches, at_most_equal, share_band, shingles, similarity
 
 Texts = Callable[[int], str]
+Groups = npt.NDArray[np.int32]
+Shares = npt.NDArray[np.float64]
 
 # The estimate from 128 places has a standard error of at most 0.044: beyond this distance from the
 # threshold it decides, nearer the sets of 5-grams themselves are compared.
@@ -27,9 +31,16 @@ _SURE = 0.15
 RELATED = 0.5
 
 
+# Documents that are decided together, and others they are compared with at once.
+_TOGETHER, _OTHERS, _PAIRS = 128, 4096, 4096
+
+
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Near-duplicates by number: the kept document each is similar to, and how much; `related` pairs [P, 2] kept."""
+    """Near-duplicates by number: the kept document each is similar to, and how much.
+
+    `related` pairs join the kept documents that are alike into clusters: N documents have at most N - 1.
+    """
 
     of: dict[int, tuple[int, float]]
     related: list[tuple[int, int]]
@@ -53,68 +64,116 @@ def near_duplicates(sketches: Sketches, numbers: Index, threshold: float, texts:
 
     `sketches` [N, 128] of the documents `numbers` (ascending); `texts` gives a document's text.
     """
-    members = _collisions(sketches, numbers)
-    leaders: dict[int, list[int]] = {}
-    grams = _Grams(texts)
-    near = Near({}, [])
-    for number in sorted(members):
-        groups = members[number]
-        candidates = sorted({leader for group in groups for leader in leaders.get(group, ())})
-        found = _most_similar(sketches, number, candidates, threshold, grams, near) if candidates else None
-        if found is not None:
-            near.of[number] = found
-            continue
-        for group in groups:
-            leaders.setdefault(group, []).append(number)
-    return near
+    members, groups = _collisions(sketches, numbers)
+    search = _Search(sketches, threshold, texts)
+    for start in range(0, len(members), _TOGETHER):
+        search.decide(members[start : start + _TOGETHER], groups[start : start + _TOGETHER])
+    return search.near
 
 
-def _most_similar(
-    sketches: Sketches, number: int, candidates: list[int], threshold: float, grams: _Grams, near: Near
-) -> tuple[int, float] | None:
-    """The most similar of the candidates where one is similar enough; those that are less so may be related."""
-    estimates = similarity(sketches[candidates], sketches[number])
-    for place in np.argsort(-estimates, kind="stable").tolist():
-        candidate, estimate = candidates[place], float(estimates[place])
-        if estimate < min(threshold - _SURE, RELATED):
-            break
-        if estimate >= threshold + _SURE or (
-            estimate >= threshold - _SURE and (estimate := grams.jaccard(candidate, number)) >= threshold
-        ):
-            return candidate, round(estimate, 3)
-        if estimate >= RELATED:
-            near.related.append((candidate, number))
-    return None
-
-
-def _collisions(sketches: Sketches, numbers: Index) -> dict[int, list[int]]:
-    """For each document that shares a band with another one the groups it shares, numbered over all bands."""
-    members: dict[int, list[int]] = {}
-    if len(numbers) < 2:
-        return members
+def _collisions(sketches: Sketches, numbers: Index) -> tuple[Index, Groups]:
+    """The K documents that share a band with another one, and the group of each in every band, [K, 32]; 0 is none."""
     bands = np.ascontiguousarray(sketches).view(np.uint64)
+    found: list[tuple[Index, Groups]] = []
+    collides = np.zeros(len(numbers), dtype=np.bool_)
     groups = 0
-    for band in range(BANDS):
+    for band in range(BANDS if len(numbers) else 0):
         keys = bands[numbers, band]
-        order = np.argsort(keys, kind="stable")
-        same = keys[order[1:]] == keys[order[:-1]]
-        in_group = np.concatenate([[False], same]) | np.concatenate([same, [False]])
-        is_head = in_group & ~np.concatenate([[False], same])
-        group = groups + np.cumsum(is_head)
-        for number, own in zip(numbers[order[in_group]].tolist(), group[in_group].tolist(), strict=True):
-            members.setdefault(number, []).append(own)
-        groups += int(is_head.sum())
-    return members
+        order = np.argsort(keys)
+        same = np.concatenate([[False], keys[order[1:]] == keys[order[:-1]], [False]])
+        in_group = same[1:] | same[:-1]
+        group = np.cumsum(in_group & ~same[:-1])[in_group] + groups
+        found.append((order[in_group], group.astype(np.int32)))
+        collides[order[in_group]] = True
+        groups = int(group.max(initial=groups))
+    row_of = np.cumsum(collides) - 1
+    of_members = np.zeros((int(collides.sum()), BANDS), dtype=np.int32)
+    for band, (places, group) in enumerate(found):
+        of_members[row_of[places], band] = group
+    return numbers[collides], of_members
+
+
+class _Search:
+    """Decides documents in order, some at a time, beside the kept ones that share a band with any of them."""
+
+    def __init__(self, sketches: Sketches, threshold: float, texts: Texts) -> None:
+        self.near = Near({}, [])
+        self._sketches, self._threshold = sketches, threshold
+        self._grams = _Grams(texts)
+        self._leaders: dict[int, list[int]] = defaultdict(list)  # the kept documents of each group
+        self._cluster: dict[int, int] = {}  # of kept documents: another one of the same cluster, or itself
+
+    def decide(self, members: Index, groups: Groups) -> None:
+        """Which of the next members are near-duplicates; the others are kept."""
+        leaders = {leader for group in np.unique(groups).tolist() for leader in self._leaders.get(group, ())}
+        others = np.concatenate([np.array(sorted(leaders), dtype=np.int64), members])
+        kept = np.ones(len(others), dtype=np.bool_)
+        least = min(self._threshold - _SURE, RELATED)
+        for row, rows, estimates in _alike(self._sketches[others], len(leaders), least):
+            alive = kept[rows]
+            kept[row] = self._is_kept(int(others[row]), others[rows[alive]], estimates[alive])
+        for number, own, is_kept in zip(members.tolist(), groups, kept[len(leaders) :].tolist(), strict=True):
+            for group in own[own > 0].tolist() if is_kept else ():
+                self._leaders[group].append(number)
+
+    def _is_kept(self, number: int, candidates: Index, estimates: Shares) -> bool:
+        """Whether none of the candidates, the most similar first, is similar enough; others may be related."""
+        related = estimates >= RELATED
+        for place in range(int(np.sum(estimates >= self._threshold - _SURE))):
+            candidate, similar = int(candidates[place]), float(estimates[place])
+            if similar < self._threshold + _SURE:
+                similar = self._grams.jaccard(candidate, number)
+                related[place] = similar >= RELATED
+            if similar >= self._threshold:
+                self.near.of[number] = candidate, round(similar, 3)
+                return False
+        if related.any():
+            self._join(number, candidates[related].tolist())
+        return True
+
+    def _join(self, number: int, others: list[int]) -> None:
+        """Put a document into one cluster with others; only what was apart makes a pair."""
+        roots = {self._root(other) for other in {self._cluster.get(other, other) for other in others}}
+        self.near.related.extend((root, number) for root in sorted(roots))
+        self._cluster.update(dict.fromkeys((*roots, number), min(roots)))
+
+    def _root(self, number: int) -> int:
+        while (further := self._cluster.get(number, number)) != number:
+            self._cluster[number] = self._cluster.get(further, further)
+            number = further
+        return number
+
+
+def _alike(rows: Sketches, first: int, least: float) -> Iterator[tuple[int, Index, Shares]]:
+    """Each row from `first` on that has any with the earlier rows that share a band and `least` of their places.
+
+    Those come with their share of equal places, the most similar first, then in order.
+    """
+    found = [np.zeros((3, 0))]
+    for start in range(0, len(rows), _OTHERS):
+        later, earlier = np.nonzero(at_most_equal(rows[first:], rows[start : start + _OTHERS]) >= least * PLACES)
+        later, earlier = later + first, earlier + start
+        is_pair = np.flatnonzero(earlier < later)
+        for some in np.split(is_pair, range(_PAIRS, len(is_pair), _PAIRS)):
+            a, b = rows[later[some]], rows[earlier[some]]
+            estimates = np.where(share_band(a, b), similarity(a, b), 0)
+            found.append(np.stack([later[some], earlier[some], estimates])[:, estimates >= least])
+    pairs = np.concatenate(found, axis=1)
+    later, earlier, estimates = pairs[:, np.lexsort((pairs[1], -pairs[2], pairs[0]))]
+    ends = [*np.flatnonzero(np.diff(later, prepend=-1)).tolist(), len(later)]
+    for start, end in pairwise(ends):
+        yield int(later[start]), earlier[start:end].astype(np.int64), estimates[start:end]
 
 
 class _Grams:
-    """Sets of 5-gram hashes of texts; the last few are kept, as duplicates stand near each other."""
+    """Sets of 5-gram hashes of texts; the last ones are kept, as duplicates stand near each other."""
 
-    KEPT = 64
+    KEPT = 4_000_000  # hashes, of 8 bytes
 
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
         self._sets: dict[int, Hashes] = {}
+        self._held = 0
 
     def jaccard(self, a: int, b: int) -> float:
         """Jaccard similarity of the 5-grams of two documents."""
@@ -124,21 +183,30 @@ class _Grams:
 
     def _of(self, number: int) -> Hashes:
         if number not in self._sets:
-            if len(self._sets) >= self.KEPT:
-                self._sets.pop(next(iter(self._sets)))
             self._sets[number] = gram_set(self._texts(number))
+            self._held += len(self._sets[number])
+            while self._held > self.KEPT and len(self._sets) > 2:
+                self._held -= len(self._sets.pop(next(iter(self._sets))))
         return self._sets[number]
 
 
 def gram_set(text: str) -> Hashes:
     """The different 5-grams of a text without white space, as sorted hashes."""
-    return np.unique(shingles(ink_of_texts([text]))[0])
+    return without_repeats(shingles(ink_of_texts([text]))[0])
+
+
+def without_repeats(hashes: Hashes) -> Hashes:
+    """`np.unique`, five times as fast: numpy 2.4 puts them into a hash table first."""
+    in_order = np.sort(hashes)
+    is_new = np.ones(len(in_order), dtype=np.bool_)
+    np.not_equal(in_order[1:], in_order[:-1], out=is_new[1:])
+    return in_order[is_new]
 
 
 def repeated_hashes(hashes: Sequence[Hashes]) -> Hashes:
     """The hashes that occur at least twice in all arrays together, sorted."""
     in_order = np.sort(np.concatenate([np.zeros(0, dtype=np.uint64), *hashes]))
-    return np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
+    return without_repeats(in_order[1:][in_order[1:] == in_order[:-1]])
 
 
 def clusters(count: int, pairs: Sequence[tuple[int, int]]) -> Index:
