@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
+from zhllm import ranks
 from zhllm.config import Config, make
 from zhllm.progress import say
 from zhllm.stage import Stage, execute, load
@@ -104,6 +105,8 @@ def _click_type(annotation: Any) -> tuple[Any, bool]:
 
 def _run(stage: Stage, config: Config, out: Path, as_json: bool) -> None:
     result = execute(stage, config, out)
+    if not ranks.is_main():
+        return
     if result.was_up_to_date:
         say(f"{out}: up to date")
     if as_json:

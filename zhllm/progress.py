@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from zhllm import ranks
+
 LOG_EVERY_S = 10.0
 
 
 def say(message: str) -> None:
-    """One line for people, on stderr."""
+    """One line for people, on stderr; where several processes work together, of the main one."""
+    if not ranks.is_main():
+        return
     sys.stderr.write(message + "\n")
     sys.stderr.flush()
 

@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from zhllm import __version__, manifest
-from zhllm.config import Config, Role, input_paths, nearest, role_of
+from zhllm import __version__, manifest, ranks
+from zhllm.config import Config, Role, input_paths, named_input_paths, nearest, role_of
 from zhllm.errors import ConfigError, StageError
 from zhllm.progress import say
 
@@ -32,7 +32,8 @@ class Stage:
     the manifest keeps. Raise `version` whenever the same config and inputs give other bytes. A
     `resumable` stage keeps checkpoints in `manifest.checkpoints_of(out)`. `share` does the part of one
     rank (a config's `rank` of `of`) of a stage that many machines work on: it writes checkpoints only,
-    which `run` then finds.
+    which `run` then finds. A `parallel` stage may run in several processes of one launcher at once; its
+    `run` writes in the main one only.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stage:
     run: Callable[[Any, Path], Metrics]
     resumable: bool = False
     share: Callable[[Any, Path], Metrics] | None = None
+    parallel: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def check_apart(config: Config, out: Path) -> None:
 def key_of(stage: Stage, config: Config) -> dict[str, Any]:
     """The manifest key: stage, version, settings, and the digest of every input."""
     inputs: dict[str, list[str]] = {}
-    for field, path in input_paths(config):
-        inputs.setdefault(field, []).append(manifest.digest(path))
+    for field, name, path in named_input_paths(config):
+        inputs.setdefault(field, []).append(f"{name}={manifest.digest(path)}" if name else manifest.digest(path))
     settings = {
         name: value
         for name, value in config.model_dump(mode="json").items()
@@ -108,10 +110,20 @@ def execute(stage: Stage, config: Config, out: Path) -> Result:
     found = up_to_date(out, key)
     if found is not None:
         return Result(found, was_up_to_date=True)
+    if ranks.count() > 1 and not stage.parallel:
+        raise ConfigError(f"{stage.name} works in one process; start it without torchrun or accelerate launch.")
+    if not ranks.is_main():
+        return _follow(stage, config, out, key)
     if stage.share is not None and getattr(config, "rank", None) is not None:
         return _make_share(stage.share, config, out, key)
     with manifest.locked(out):
         return _make(stage, config, out, key)
+
+
+def _follow(stage: Stage, config: Config, out: Path, key: dict[str, Any]) -> Result:
+    """Do another process's part of a stage whose folder the main process writes."""
+    metrics = stage.run(config, manifest.partial_of(out))
+    return Result(manifest.Manifest(key, {}, {}, metrics, _made_by(config, 0.0)), was_up_to_date=False)
 
 
 def _make_share(share: Callable[[Any, Path], Metrics], config: Config, out: Path, key: dict[str, Any]) -> Result:

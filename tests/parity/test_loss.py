@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zhllm.train import loss
-from zhllm.train.loss import chunked_cross_entropy
+from zhllm.train.loss import chunked_cross_entropy as losses_of
 
 TOKENS, HIDDEN, ROWS = 37, 24, 61
 SPLITS = [(ROWS,), (50, 11), (0, ROWS), (20, 20, 21)]
@@ -25,6 +25,11 @@ def problem(split: Sequence[int], frozen: Sequence[int] = ()) -> tuple[Tensor, l
     matrix = torch.randn(ROWS, HIDDEN, generator=generator)
     heads = [part.clone().requires_grad_(i not in frozen) for i, part in enumerate(matrix.split(list(split)))]
     return hidden, heads, torch.randint(0, ROWS, (TOKENS,), generator=generator)
+
+
+def chunked_cross_entropy(hidden: Tensor, heads: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """The sum alone."""
+    return losses_of(hidden, heads, labels)[0]
 
 
 def reference(hidden: Tensor, heads: Sequence[Tensor], labels: Tensor) -> Tensor:
@@ -133,6 +138,14 @@ def test_no_operation_makes_more_than_one_chunk_of_logits(monkeypatch: pytest.Mo
     with Sizes() as plain:
         reference(hidden, [head], torch.zeros(tokens, dtype=torch.long))
     assert plain.largest == tokens * rows, "the counter sees what torch's own loss makes"
+
+
+def test_each_token_has_its_own_loss() -> None:
+    hidden, heads, labels = problem((50, 11))
+    total, each = losses_of(hidden, heads, labels)
+    wanted = functional.cross_entropy(hidden @ torch.cat(heads).T, labels, reduction="none")
+    torch.testing.assert_close(each, wanted.detach(), rtol=1e-5, atol=1e-6)
+    assert total.requires_grad and not each.requires_grad and each.sum() == total
 
 
 @pytest.mark.parametrize("without", ["gradients switched off", "nothing that needs one"])

@@ -16,10 +16,17 @@ from toys import Toy
 from zhllm.errors import DataError, ProofError
 from zhllm.infer.probe import adapted_logits, logits
 from zhllm.model.llama import EMBED, HEAD
-from zhllm.stages._training import frozen_digest, prove_training
-from zhllm.train.loop import LoopSettings, train
+from zhllm.train.loop import Loop, LoopSettings
+from zhllm.train.optimizers import OptimizerSettings
+from zhllm.train.processes import Processes
+from zhllm.train.proof import Start
+from zhllm.train.rows import SplitEmbedding
+from zhllm.train.schedules import Schedule
 from zhllm.train.store import TokenSet, read_info, rows_at
-from zhllm.train.trainee import LoraSettings, SplitEmbedding, Trainee
+from zhllm.train.tally import Measure
+from zhllm.train.trainee import LoraSettings, Trainee
+from zhllm.vocab.token_sizes import token_sizes
+from zhllm.vocab.tokenizer import Tokenizer
 
 LORA = LoraSettings(4, 8.0, 0.0, ("q_proj", "v_proj", "down_proj"))
 STEPS = 3
@@ -57,17 +64,16 @@ def rows_of(toy: Toy) -> TokenSet:
 
 def trained(trainee: Trainee, toy: Toy) -> Trainee:
     """After three steps on the toy's packed rows."""
-    settings = LoopSettings(STEPS, 0.01, 1, 1.0, 0.01, 1.0, "adamw", None, None, None)
-    rows = rows_of(toy)
+    settings = LoopSettings(Schedule("constant", STEPS, 1, 1.0), OptimizerSettings("adamw", 0.01, 0.01))
+    rows, measure = rows_of(toy), Measure.of(token_sizes(Tokenizer(toy.resized)))
     steps = [[rows.batch(rows_at(step, 4, len(rows), 0))] for step in range(STEPS)]
-    train(trainee, steps.__getitem__, settings, None, None, lambda *_: None, print)
+    Loop(trainee, trainee.layers, settings, measure, Processes("cpu"), None).run(steps.__getitem__)
     return trainee
 
 
 def values(trainee: Trainee) -> dict[str, Tensor]:
     """Every value the loss depends on, by name."""
-    heads = {f"head.{i}": head for i, head in enumerate(trainee.heads)}
-    return {n: p.detach().clone() for n, p in {**dict(trainee.model.named_parameters()), **heads}.items()}
+    return {n: p.detach().clone() for n, p in trainee.model.named_parameters()}
 
 
 def own_logits(trainee: Trainee, ids: list[int]) -> Tensor:
@@ -109,28 +115,28 @@ def test_gradients_of_new_rows_are_those_of_the_whole_matrices(toy: Toy, tied: P
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=0)
     first = json.loads((folder / "extension.json").read_text())["base_vocab_size"]
     expected = {n: p.grad for n, p in whole.model.named_parameters() if n in (EMBED, HEAD)}
-    assert list(split._new_rows) == list(expected) == ([EMBED] if form == "tied" else [EMBED, HEAD])
+    assert list(split.new_rows()) == list(expected) == ([EMBED] if form == "tied" else [EMBED, HEAD])
     for name, grad in expected.items():
         limit = 1e-5 * float(grad.abs().max())
-        torch.testing.assert_close(split._new_rows[name].grad, grad[first:], rtol=0, atol=limit)
+        torch.testing.assert_close(split.new_rows()[name].grad, grad[first:], rtol=0, atol=limit)
 
 
 def test_new_rows_with_lora_move_nothing_else(toy: Toy, tmp_path: Path) -> None:
     trainee = opened(toy.resized, "new-rows+lora")
     before = values(trainee)
     after = values(trained(trainee, toy))
-    new_rows = {"model.embed_tokens.new", "head.1"}
+    new_rows = {"model.embed_tokens.new", "lm_head.new"}
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved == new_rows | {name for name in before if "lora_" in name}
     assert sum("lora_" in name for name in moved) == 2 * 2 * len(LORA.target_modules)
     # Every head row is in every softmax; an embedding row moves once its token was read.
     rows = rows_of(toy)
     read = torch.cat([rows.batch(rows_at(step, 4, len(rows), 0)).input_ids for step in range(STEPS)]).unique()
-    first = len(after["head.0"])
+    first = len(after["lm_head.base"])
     rows_moved = (after["model.embed_tokens.new"] != before["model.embed_tokens.new"]).any(1).nonzero()[:, 0] + first
     pad = rows.pad_id  # read, but nothing depends on it
     assert set(rows_moved.tolist()) == {i for i in read.tolist() if i >= first} - {pad}
-    assert (after["head.1"] != before["head.1"]).any(1).all()
+    assert (after["lm_head.new"] != before["lm_head.new"]).any(1).all()
 
     trainee.save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -138,7 +144,7 @@ def test_new_rows_with_lora_move_nothing_else(toy: Toy, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert all("lora_" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
     saved = load_file(tmp_path / "new_rows.safetensors")
-    assert torch.equal(saved[EMBED], after["model.embed_tokens.new"]) and torch.equal(saved[HEAD], after["head.1"])
+    assert torch.equal(saved[EMBED], after["model.embed_tokens.new"]) and torch.equal(saved[HEAD], after["lm_head.new"])
 
 
 @pytest.mark.parametrize("form", ["untied", "tied"])
@@ -178,32 +184,44 @@ def test_each_choice_moves_its_own_parts(toy: Toy, what: str, moves: set[str]) -
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert {part(name) for name in moved} == moves
     names = set(trainee.named_trainable())
-    assert {part(name) for name in names} == moves and (what != "all" or names == set(before) - {"head.0"})
+    assert {part(name) for name in names} == moves and (what != "all" or names == {f"model.{n}" for n in before})
 
 
 def test_the_proof_sees_a_frozen_value_that_moved(toy: Toy) -> None:
-    """Also in the rows of the head that are in use, which are not a module of the model."""
+    """Also in the rows of the head that are in use."""
     for what in ("new-rows", "lora"):
         trainee = opened(toy.resized, what)
-        digest = frozen_digest(trainee)
+        start = Start.of(trainee)
         with torch.no_grad():
             trainee.heads[0][7, 3] += 1e-6
         with pytest.raises(ProofError, match="a frozen parameter changed"):
-            prove_training(trainee, {}, digest)
+            start.prove(trainee, Processes("cpu"))
 
 
 def test_the_proof_sees_what_did_not_learn(toy: Toy) -> None:
     trainee = opened(toy.resized, "new-rows")
-    start = {n: p.detach().clone() for n, p in trainee.named_trainable().items()}
+    start = Start.of(trainee)
     with torch.no_grad():
-        trainee._new_rows[EMBED] += 1
-    with pytest.raises(ProofError, match=r"1 trainable parameters did not move, e\.g\. \['new_rows\.lm_head"):
-        prove_training(trainee, start, frozen_digest(trainee))
+        trainee.new_rows()[EMBED] += 1
+    with pytest.raises(ProofError, match=r"1 trainable parameters did not move, e\.g\. \['model\.lm_head"):
+        start.prove(trainee, Processes("cpu"))
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_what_was_saved_is_compared_with_what_was_trained(toy: Toy, tmp_path: Path, what: str) -> None:
+    trainee = opened(toy.resized, what)
+    trainee.save(tmp_path)
+    assert trainee.unlike_saved(tmp_path) == []
+    with torch.no_grad():
+        next(iter(trainee.named_trainable().values())).view(-1)[0] += 1
+    assert len(trainee.unlike_saved(tmp_path)) == 1
 
 
 def test_base_rows_are_not_held_twice(toy: Toy) -> None:
-    trainee = opened(toy.resized, "new-rows")
-    assert trainee.heads[0].data_ptr() == trainee.model.get_output_embeddings().weight.data_ptr()
+    trainee = Trainee(toy.resized, torch.float32, CPU)
+    before = [trainee.model.get_input_embeddings().weight.data_ptr(), trainee.heads[0].data_ptr()]
+    trainee.make_trainable("new-rows", LORA, seed=1)
+    assert [trainee.model.get_input_embeddings().base.data_ptr(), trainee.heads[0].data_ptr()] == before
 
 
 def test_new_rows_of_a_model_that_has_none_are_refused(toy: Toy) -> None:

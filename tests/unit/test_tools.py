@@ -35,7 +35,7 @@ def test_status_tells_done_unfinished_waiting_and_damaged(
     manifest.partial_of(tmp_path / "begun").mkdir()
     (points := manifest.checkpoints_of(tmp_path / "trained")).mkdir()
     for step in (200, 400):
-        (points / f"step-{step:08d}.pt").write_bytes(b"")
+        (points / f"step-{step:08d}").mkdir()
     rows = state_of(tmp_path)
     states = ["done", "damaged", "unfinished", "unfinished", "waiting"]
     assert [(row["step"], row["state"]) for row in rows] == list(zip(names, states, strict=True))

@@ -1,27 +1,21 @@
-"""What `pretrain` and `sft` share: the training settings, and running the loop for a stage."""
+"""The settings that `pretrain` and `sft` share, and what the loop is told of them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zhllm.config import Config, InputPath, Role
-from zhllm.errors import DataError, MissingError, ProofError
-from zhllm.progress import append_jsonl, bar, say
-from zhllm.stage import Metrics
+from zhllm.errors import ConfigError, DataError, MissingError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from zhllm.train.gate import Gate
+    from zhllm.train.loop import LoopSettings
+    from zhllm.train.trainee import LoraSettings
 
-    from zhllm.train.batch import Batch
-    from zhllm.train.loop import LoopSettings, Record
-    from zhllm.train.trainee import Trainee
-
-METRICS_FILE = "metrics.jsonl"
 Trainable = Literal["all", "embeddings", "embeddings+lora", "lora", "new-rows", "new-rows+lora"]
 
 
@@ -36,12 +30,22 @@ class TrainingConfig(Config):
     rows_per_batch: int | None = Field(None, gt=0, description="Rows in memory at once (default: all of a step).")
     learning_rate: float = Field(2e-4, gt=0, description="Highest learning rate.")
     warmup_share: float = Field(0.05, ge=0, lt=1, description="Share of the steps with a rising rate.")
-    final_lr_share: float = Field(0.1, ge=0, le=1, description="Rate at the end of the cosine, as a share.")
+    lr_schedule: Literal["cosine", "linear", "wsd", "constant"] = Field(
+        "cosine", description="How the rate comes down; wsd: stays, and comes down in the last --decay-share."
+    )
+    decay_share: float = Field(0.2, gt=0, le=1, description="Share of the steps in which wsd comes down.")
+    final_lr_share: float = Field(0.1, ge=0, le=1, description="Rate at the end, as a share of the highest.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of matrices inside the layers.")
     clip_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
-    optimizer: Literal["adamw", "muon"] = Field(
-        "adamw", description="muon: orthogonalised steps for the matrices inside the layers, LoRA's too."
+    optimizer: Literal["adamw", "muon", "adamw-8bit", "paged-adamw", "paged-adamw-8bit"] = Field(
+        "adamw",
+        description="muon: orthogonalised steps for the matrices inside the layers, LoRA's too; 8bit, paged: "
+        "smaller moments through bitsandbytes, on a GPU.",
     )
+    schedule: Literal["one-stage", "two-stage"] = Field(
+        "one-stage", description="two-stage: the new rows alone first, then all of --trainable."
+    )
+    first_stage_share: float = Field(0.3, gt=0, lt=1, description="Share of the steps of the first of two stages.")
     lora_rank: int = Field(64, gt=0, description="Rank of the LoRA matrices.")
     lora_alpha: float | None = Field(None, gt=0, description="LoRA alpha (default: 2 x rank).")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the LoRA matrices.")
@@ -49,7 +53,7 @@ class TrainingConfig(Config):
         ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
         description="Modules that get LoRA matrices.",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="What matrix products compute in; trained values stay fp32. auto: bf16 where the hardware has it.",
     )
@@ -60,6 +64,23 @@ class TrainingConfig(Config):
         200, gt=0, description="Steps between checkpoints; a killed run continues from the last."
     )
     validate_every: int | None = Field(None, gt=0, description="Steps between validations (default: at the end).")
+    gate: str | None = Field(
+        None, description="SET:+P%: a retained validation set may become at most P percent worse in bits per char."
+    )
+    gate_action: Literal["best", "stop"] = Field(
+        "best", description="Train to the end, or stop where the gate breaks; both end with the best step that held."
+    )
+    track: Annotated[tuple[Literal["tensorboard", "wandb", "swanlab"], ...], Role.RUNTIME] = Field(
+        (), description="Also send the metrics to these trackers (installed apart)."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainingConfig:
+        if self.schedule == "two-stage" and self.trainable not in ("new-rows+lora", "embeddings+lora"):
+            raise ValueError(f"--schedule two-stage needs rows and LoRA to train, not --trainable {self.trainable}")
+        if self.gate is not None and self.validate_every is None:
+            raise ValueError("--gate needs --validate-every, or it would look only at the end")
+        return self
 
 
 def check_row_length(model: Path, seq_len: int, source: str) -> None:
@@ -71,25 +92,33 @@ def check_row_length(model: Path, seq_len: int, source: str) -> None:
         raise DataError(f"{source}: rows of {seq_len} tokens, but {model} reads {limit} at most.")
 
 
-def open_trainee(config: TrainingConfig) -> Trainee:
-    """The model on its device, with the chosen parameters trainable."""
-    import torch
+@dataclass(frozen=True)
+class Phase:
+    """A part of a run with one set of trainable parameters."""
 
-    from zhllm.train.trainee import LoraSettings, Trainee
+    name: str
+    trainable: str
+    steps: int
+    first_step: int
 
-    device = torch.device(pick_device(config.device))
-    # Frozen weights stand in bf16 on a GPU; what learns is float32 there too (LoRA, new rows) unless
-    # the whole model does, which then is loaded in float32.
-    on_gpu = device.type == "cuda" and config.trainable != "all" and config.precision != "fp32"
-    trainee = Trainee(config.model, torch.bfloat16 if on_gpu else torch.float32, device)
+
+def phases_of(config: TrainingConfig, steps: int) -> list[Phase]:
+    """The run as one phase, or the rows alone and then everything."""
+    if config.schedule == "one-stage":
+        return [Phase("", config.trainable, steps, 0)]
+    first = max(1, round(config.first_stage_share * steps))
+    if first >= steps:
+        raise ConfigError(f"--schedule two-stage: {steps} steps are too few for two stages. Train longer.")
+    rows = config.trainable.split("+")[0]
+    return [Phase("1", rows, first, 0), Phase("2", config.trainable, steps - first, first)]
+
+
+def lora_of(config: TrainingConfig) -> LoraSettings:
+    """The LoRA settings of a stage."""
+    from zhllm.train.trainee import LoraSettings
+
     alpha = config.lora_alpha if config.lora_alpha is not None else 2.0 * config.lora_rank
-    lora = LoraSettings(config.lora_rank, alpha, config.lora_dropout, config.lora_targets)
-    trainee.make_trainable(config.trainable, lora, config.seed)
-    if config.gradient_checkpointing:
-        trainee.model.gradient_checkpointing_enable({"use_reentrant": False})
-        trainee.model.enable_input_require_grads()
-    trainee.model.train()
-    return trainee
+    return LoraSettings(config.lora_rank, alpha, config.lora_dropout, config.lora_targets)
 
 
 def pick_device(wanted: str) -> str:
@@ -111,92 +140,34 @@ def computes_bf16(device_type: str) -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
 
 
-def settings_of(config: TrainingConfig, steps: int, device_type: str) -> LoopSettings:
-    """The loop's settings from the stage's."""
+def compute_dtype(config: TrainingConfig, device_type: str) -> Any:
+    """The torch dtype of matrix products, None for float32; MissingError where the device cannot."""
     import torch
 
-    from zhllm.train.loop import LoopSettings
-
+    if config.precision == "fp16" and device_type == "cpu":
+        raise MissingError("--precision fp16 needs a CUDA device. Use bf16 or fp32 on a CPU.")
+    if config.precision == "fp16":
+        return torch.float16
     bf16 = config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device_type))
+    return torch.bfloat16 if bf16 else None
+
+
+def settings_of(config: TrainingConfig, phase: Phase, device_type: str, gate: Gate | None) -> LoopSettings:
+    """The loop's settings of a phase."""
+    from zhllm.train.loop import LoopSettings
+    from zhllm.train.optimizers import OptimizerSettings
+    from zhllm.train.schedules import Schedule
+
+    if config.optimizer.endswith("8bit") and device_type == "cpu":
+        raise MissingError(f"--optimizer {config.optimizer} needs a CUDA device. Use adamw on a CPU.")
+    warmup = max(1, round(config.warmup_share * phase.steps))
     return LoopSettings(
-        steps=steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=max(1, round(config.warmup_share * steps)),
-        final_lr_share=config.final_lr_share,
-        weight_decay=config.weight_decay,
+        schedule=Schedule(config.lr_schedule, phase.steps, warmup, config.final_lr_share, config.decay_share),
+        optimizer=OptimizerSettings(config.optimizer, config.learning_rate, config.weight_decay),
         clip_norm=config.clip_norm,
-        optimizer=config.optimizer,
-        autocast=torch.bfloat16 if bf16 else None,
+        compute=compute_dtype(config, device_type),
         checkpoint_every=config.checkpoint_every,
         validate_every=config.validate_every,
+        gate=gate,
+        first_step=phase.first_step,
     )
-
-
-def train_and_save(
-    config: TrainingConfig,
-    out: Path,
-    trainee: Trainee,
-    steps: int,
-    batches_at: Callable[[int], Sequence[Batch]],
-    validate: Callable[[], Record] | None,
-) -> Metrics:
-    """Run the loop with checkpoints beside `out`, prove what must not move, and write the result.
-
-    metrics.jsonl holds no times, so that equal runs write equal bytes; the rate is a metric.
-    """
-    from zhllm.manifest import checkpoints_of
-    from zhllm.train.loop import train
-
-    start_values = {n: p.detach().clone() for n, p in trainee.named_trainable().items()}
-    frozen = frozen_digest(trainee)
-    started = time.perf_counter()
-    tokens_now = 0  # without those of the steps that a checkpoint holds
-    with bar("training", steps, "steps") as shown:
-
-        def on_record(record: Record, resumed: bool) -> None:
-            nonlocal tokens_now
-            tokens_now += 0 if resumed else record["tokens"]
-            append_jsonl(out / METRICS_FILE, record)
-            shown.advance(note=f"loss {record['loss']:.3f}")
-
-        settings = settings_of(config, steps, trainee.device.type)
-        records = train(trainee, batches_at, settings, checkpoints_of(out), validate, on_record, say)
-    rate = tokens_now / (time.perf_counter() - started)
-    prove_training(trainee, start_values, frozen)
-    trainee.save(out)
-    last = {k: v for k, v in records[-1].items() if k not in ("step", "lr_share", "tokens")}
-    tokens = sum(record["tokens"] for record in records)
-    say(f"{steps} steps, {tokens:,} learnt tokens, {rate:,.0f} tokens/s")
-    trainable = sum(p.numel() for p in trainee.named_trainable().values())
-    return {
-        "steps": steps,
-        "learnt_tokens": tokens,
-        "trainable_parameters": trainable,
-        "tokens_per_s": rate,
-        **last,
-    }
-
-
-def frozen_digest(trainee: Trainee) -> str:
-    """Digest of every parameter that must not move."""
-    import hashlib
-
-    import torch
-
-    found = hashlib.sha256()
-    for name, parameter in trainee.model.named_parameters():
-        if not parameter.requires_grad:
-            found.update(name.encode())
-            found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
-def prove_training(trainee: Trainee, start_values: dict[str, Tensor], frozen: str) -> None:
-    """ProofError when a frozen parameter moved, or one that should learn did not."""
-    import torch
-
-    if frozen_digest(trainee) != frozen:
-        raise ProofError("a frozen parameter changed during training; nothing was written.")
-    still = [n for n, p in trainee.named_trainable().items() if torch.equal(p.detach(), start_values[n])]
-    if still:
-        raise ProofError(f"{len(still)} trainable parameters did not move, e.g. {still[:3]}.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +13,16 @@ from pydantic import Field
 from zhllm.config import InputPath
 from zhllm.errors import DataError
 from zhllm.stage import Metrics, Stage
-from zhllm.stages._training import TrainingConfig, check_row_length, open_trainee, train_and_save
+from zhllm.stages._training import TrainingConfig, check_row_length
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from zhllm.train.batch import Batch
-    from zhllm.train.loop import Record
+    from zhllm.train.processes import Processes
     from zhllm.train.store import PackInfo, TokenSet
-    from zhllm.train.trainee import Trainee
+    from zhllm.train.tally import Measure, Record
+    from zhllm.vocab.tokenizer import Tokenizer
 
 
 class PretrainConfig(TrainingConfig):
@@ -34,36 +40,26 @@ def run(config: PretrainConfig, out: Path) -> Metrics:
     \b
     zhllm pretrain --model resized --data packed --epochs 2 -o pretrained
     """
-    import math
-
+    from zhllm import ranks
     from zhllm.model.directory import copy_tokenizer
-    from zhllm.train.store import TokenSet, read_info, rows_at
-
-    info = read_info(config.data)
-    check_tokenizer(config, info)
-    trainee = open_trainee(config)
-    rows = TokenSet(config.data, "train", info)
-    held_out = {name: TokenSet(config.data, name, info) for name in info.sets if name != "train"}
-    steps = config.steps or max(1, math.ceil(len(rows) * config.epochs / config.rows_per_step))
-    size = config.rows_per_batch or config.rows_per_step
-    before = measure(trainee, held_out, size)
-
-    def batches_at(step: int) -> list[Batch]:
-        return rows.batch(rows_at(step, config.rows_per_step, len(rows), config.seed)).split(size)
-
-    metrics = train_and_save(config, out, trainee, steps, batches_at, lambda: measure(trainee, held_out, size))
-    copy_tokenizer(config.model, out)
-    if config.trainable == "all":
-        (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
-    return {f"{name}_before": value for name, value in before.items()} | metrics
-
-
-def check_tokenizer(config: PretrainConfig, info: PackInfo) -> None:
-    """DataError when the data were packed with another tokenizer, or rows are longer than the model reads."""
-    from zhllm.model.directory import check_vocabulary
+    from zhllm.stages._training_run import train_and_save
+    from zhllm.train.store import read_info
     from zhllm.vocab.tokenizer import Tokenizer
 
-    tokenizer = Tokenizer(config.model)
+    info, tokenizer = read_info(config.data), Tokenizer(config.model)
+    check_tokenizer(config, info, tokenizer)
+    metrics = train_and_save(config, out, PackedData(config, info, tokenizer))
+    if ranks.is_main():
+        copy_tokenizer(config.model, out)
+        if config.trainable == "all":
+            (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
+    return metrics
+
+
+def check_tokenizer(config: PretrainConfig, info: PackInfo, tokenizer: Tokenizer) -> None:
+    """DataError when the data were packed with another tokenizer, or rows are longer than the model reads."""
+    from zhllm.model.directory import check_vocabulary
+
     check_vocabulary(config.model, tokenizer)
     if tokenizer.digest != info.tokenizer:
         raise DataError(
@@ -73,23 +69,57 @@ def check_tokenizer(config: PretrainConfig, info: PackInfo) -> None:
     check_row_length(config.model, info.seq_len, str(config.data))
 
 
-def measure(trainee: Trainee, sets: dict[str, TokenSet], rows_per_batch: int) -> Record:
-    """Bits per character of each validation set, named bits_per_char_<set>."""
-    import math
+class PackedData:
+    """What pack wrote: rows of `train` in a seeded order, every other set for validation."""
 
-    import torch
+    def __init__(self, config: PretrainConfig, info: PackInfo, tokenizer: Tokenizer) -> None:
+        from zhllm.train.store import TokenSet
+        from zhllm.train.tally import Measure
+        from zhllm.vocab.token_sizes import token_sizes
 
-    found = {}
-    trainee.model.eval()
+        self.config = config
+        self.rows = TokenSet(config.data, "train", info)
+        self.measure = Measure.of(token_sizes(tokenizer), getattr(info, "sources", ()))
+        self.held_out = {name: TokenSet(config.data, name, info) for name in info.sets if name != "train"}
+        first = next(iter(self.held_out), None)
+        self.target = None if first is None else f"bits_per_char_{first.replace('-', '_')}"
+
+    def steps(self) -> int:
+        """--steps, or as many as --epochs take."""
+        return self.config.steps or max(1, math.ceil(len(self.rows) * self.config.epochs / self.config.rows_per_step))
+
+    def batches_at(self, step: int, rank: int, count: int) -> Sequence[Batch]:
+        """A process's micro-batches of a step."""
+        from zhllm.stages._training_run import share_of
+        from zhllm.train.store import rows_at
+
+        rows = rows_at(step, self.config.rows_per_step, len(self.rows), self.config.seed)
+        return [self.rows.batch(part) for part in share_of(rows, rank, count, self.config.rows_per_batch)]
+
+    def validate(self, module: nn.Module, processes: Processes) -> Record:
+        """Every set, see `measure_sets`."""
+        size = self.config.rows_per_batch or self.config.rows_per_step
+        return measure_sets(module, processes, self.held_out, self.measure, size)
+
+
+def measure_sets(
+    module: nn.Module, processes: Processes, sets: dict[str, TokenSet], measure: Measure, rows_per_batch: int
+) -> Record:
+    """Of each set loss_<set> in nats a token, bits_per_char_<set> and bits_per_byte_<set>, counted on its text."""
+    from zhllm.stages._training_run import validated
+    from zhllm.train.tally import Tally
+
+    found: Record = {}
     for name, tokens in sets.items():
-        nats = 0.0
-        with torch.no_grad():
-            for start in range(0, len(tokens), rows_per_batch):
-                batch = tokens.batch(range(start, min(start + rows_per_batch, len(tokens))))
-                nats += float(trainee.loss_sum(batch.to(trainee.device))[0])
-        found[f"bits_per_char_{name.replace('-', '_')}"] = nats / math.log(2) / tokens.info.chars
-    trainee.model.train()
+        parts = [range(i, min(i + rows_per_batch, len(tokens))) for i in range(0, len(tokens), rows_per_batch)]
+        tally = Tally(measure, processes.device)
+        validated(module, processes, [partial(tokens.batch, part) for part in parts], tally)
+        key, record = name.replace("-", "_"), tally.record(processes.total)
+        bits = record["loss"] * record["tokens"] / math.log(2)
+        found[f"loss_{key}"] = record["loss"]
+        found[f"bits_per_char_{key}"] = bits / tokens.info.chars
+        found[f"bits_per_byte_{key}"] = bits / tokens.info.bytes
     return found
 
 
-STAGE = Stage("pretrain", 1, PretrainConfig, run, resumable=True)
+STAGE = Stage("pretrain", 2, PretrainConfig, run, resumable=True, parallel=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -12,14 +13,16 @@ from zhllm.config import InputPaths
 from zhllm.errors import DataError, ProofError
 from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
-from zhllm.stages._training import Trainable, TrainingConfig, check_row_length, open_trainee, train_and_save
+from zhllm.stages._training import Trainable, TrainingConfig, check_row_length
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from zhllm.text.prompt_format import PromptFormat
     from zhllm.train.batch import Batch
     from zhllm.train.chats import Fitting, TokenChat
-    from zhllm.train.loop import Record
-    from zhllm.train.trainee import Trainee
+    from zhllm.train.processes import Processes
+    from zhllm.train.tally import Record
     from zhllm.vocab.tokenizer import Tokenizer
 
 
@@ -45,9 +48,11 @@ def run(config: SftConfig, out: Path) -> Metrics:
     \b
     zhllm sft --model merged --chats chats --prompt-format llama2 --epochs 3 -o tuned
     """
+    from zhllm import ranks
     from zhllm.model.directory import check_vocabulary, copy_tokenizer, set_chat_template
+    from zhllm.stages._training_run import train_and_save
     from zhllm.text.prompt_format import FORMATS
-    from zhllm.train.chats import ChatRows, Fitting, end_of_turn_id
+    from zhllm.train.chats import Fitting, end_of_turn_id
     from zhllm.vocab.tokenizer import Tokenizer
 
     tokenizer, chat_format = Tokenizer(config.model), FORMATS[config.prompt_format]
@@ -57,20 +62,12 @@ def run(config: SftConfig, out: Path) -> Metrics:
     fitting = Fitting()
     train_chats, valid_chats = _split(list(_tokenized(config, chat_format, tokenizer, fitting)), config)
     prove_labels([*train_chats, *valid_chats], end_id)
-    trainee = open_trainee(config)
-    size = config.rows_per_batch or config.rows_per_step
-    rows = ChatRows(train_chats, config.seq_len, tokenizer.pad_id, config.rows_per_step, config.seed)
-    held_out = ChatRows(valid_chats, config.seq_len, tokenizer.pad_id, size, 0) if valid_chats else None
-
-    def batches_at(step: int) -> list[Batch]:
-        return rows.batch(step).split(size)
-
-    steps = config.steps or rows.steps(config.epochs)
-    metrics = train_and_save(config, out, trainee, steps, batches_at, lambda: _measure(trainee, held_out))
-    copy_tokenizer(config.model, out)
-    set_chat_template(out, chat_format.jinja())
-    if config.trainable == "all":
-        (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
+    metrics = train_and_save(config, out, ChatData(config, tokenizer, train_chats, valid_chats))
+    if ranks.is_main():
+        copy_tokenizer(config.model, out)
+        set_chat_template(out, chat_format.jinja())
+        if config.trainable == "all":
+            (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
     return {
         "chats": len(train_chats),
         "valid_chats": len(valid_chats),
@@ -80,6 +77,45 @@ def run(config: SftConfig, out: Path) -> Metrics:
         "merged_boundaries": fitting.merged_boundaries,
         **metrics,
     }
+
+
+class ChatData:
+    """Packed rows of chats in a seeded order, and those held out."""
+
+    def __init__(self, config: SftConfig, tokenizer: Tokenizer, train: list[TokenChat], valid: list[TokenChat]) -> None:
+        from zhllm.train.chats import ChatRows
+        from zhllm.train.tally import Measure
+        from zhllm.vocab.token_sizes import token_sizes
+
+        self.config, size = config, config.rows_per_batch or config.rows_per_step
+        self.rows = ChatRows(train, config.seq_len, tokenizer.pad_id, config.rows_per_step, config.seed)
+        self.held_out = ChatRows(valid, config.seq_len, tokenizer.pad_id, size, 0) if valid else None
+        self.measure = Measure.of(token_sizes(tokenizer))
+        self.target = "valid_loss" if valid else None
+
+    def steps(self) -> int:
+        """--steps, or as many as --epochs take."""
+        return self.config.steps or self.rows.steps(self.config.epochs)
+
+    def batches_at(self, step: int, rank: int, count: int) -> Sequence[Batch]:
+        """A process's micro-batches of a step."""
+        from zhllm.stages._training_run import share_of
+
+        rows = self.rows.batch(step)
+        parts = share_of(range(len(rows.labels)), rank, count, self.config.rows_per_batch)
+        return [rows.rows(part) for part in parts]
+
+    def validate(self, module: nn.Module, processes: Processes) -> Record:
+        """Mean loss per learnt token on the held-out chats, and its bits per character; {} without any."""
+        from zhllm.stages._training_run import validated
+        from zhllm.train.tally import Tally
+
+        if self.held_out is None:
+            return {}
+        tally = Tally(self.measure, processes.device)
+        validated(module, processes, [partial(lambda batch: batch, b) for b in self.held_out.every_batch()], tally)
+        record = tally.record(processes.total)
+        return {"valid_loss": record["loss"], "bits_per_char_valid": record["bits_per_char"]}
 
 
 def _tokenized(
@@ -129,20 +165,4 @@ def prove_labels(chats: list[TokenChat], end_id: int) -> None:
             raise ProofError(f"chat {number}: an answer's labels do not close with the end token {end_id}.")
 
 
-def _measure(trainee: Trainee, held_out: Any) -> Record:
-    """Mean loss per learnt token on the held-out chats; {} where there are none."""
-    import torch
-
-    if held_out is None:
-        return {}
-    trainee.model.eval()
-    nats, count = 0.0, 0
-    with torch.no_grad():
-        for batch in held_out.every_batch():
-            loss, tokens = trainee.loss_sum(batch.to(trainee.device))
-            nats, count = nats + float(loss), count + tokens
-    trainee.model.train()
-    return {"valid_loss": nats / count}
-
-
-STAGE = Stage("sft", 2, SftConfig, run, resumable=True)
+STAGE = Stage("sft", 3, SftConfig, run, resumable=True, parallel=True)

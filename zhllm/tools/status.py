@@ -53,7 +53,7 @@ def state_of(run_dir: Path) -> list[dict[str, Any]]:
             if changed:
                 row |= {"state": "damaged", "note": f"changed since: {', '.join(changed[:3])}"}
         elif manifest.partial_of(folder).exists() or manifest.checkpoints_of(folder).exists():
-            points = sorted(manifest.checkpoints_of(folder).glob("step-*.pt"))
-            row |= {"state": "unfinished", "note": f"last checkpoint {points[-1].stem}" if points else "begun"}
+            points = sorted(manifest.checkpoints_of(folder).rglob("step-????????"))
+            row |= {"state": "unfinished", "note": f"last checkpoint {points[-1].name}" if points else "begun"}
         rows.append(row)
     return rows

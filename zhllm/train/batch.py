@@ -6,7 +6,7 @@ B rows, T tokens a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,11 +40,16 @@ class Batch:
 
     def split(self, rows: int) -> list[Batch]:
         """The batch cut into batches of at most `rows` rows."""
-        return [self.rows(slice(start, start + rows)) for start in range(0, len(self.labels), rows)]
+        count = len(self.labels)
+        return [self.rows(range(start, min(start + rows, count))) for start in range(0, count, rows)]
 
-    def rows(self, part: slice) -> Batch:
+    def rows(self, numbers: Sequence[int]) -> Batch:
         """Some of the rows."""
-        return self._each(lambda tensor: tensor[part])
+        return self._each(lambda tensor: tensor[list(numbers)])
+
+    def without_labels(self) -> Batch:
+        """The same rows with nothing to learn."""
+        return replace(self, labels=torch.full_like(self.labels, IGNORED))
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""

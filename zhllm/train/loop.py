@@ -6,201 +6,252 @@ its last checkpoint and ends with the bytes of an undisturbed run (on the same C
 
 from __future__ import annotations
 
+import json
 import math
-import zipfile
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from zhllm.errors import StageError
+from zhllm.errors import DataError, StageError
 from zhllm.train.batch import Batch
-
-Record = dict[str, Any]
+from zhllm.train.checkpoints import Checkpoints
+from zhllm.train.gate import Gate
+from zhllm.train.guards import Interrupted, Signals, memory_advice
+from zhllm.train.optimizers import OptimizerSettings, make_optimizers, set_rate
+from zhllm.train.processes import Processes, whole
+from zhllm.train.schedules import Schedule
+from zhllm.train.tally import Measure, Record, Tally
 
 
 class Learner(Protocol):
-    """What the loop trains."""
-
-    device: torch.device
+    """What the loop trains: called with a batch's tensors it gives its summed loss and each token's."""
 
     def named_trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that learn, by name."""
 
-    def loss_sum(self, batch: Batch) -> tuple[Tensor, int]:
-        """Summed loss and number of learnt tokens of a batch."""
+    def new_rows(self) -> dict[str, nn.Parameter]:
+        """Those of them that are added embedding or head rows."""
 
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How long and how fast: rates, schedule and checkpoints of one run."""
+    """How long, how fast and how safely one run goes."""
 
-    steps: int
-    learning_rate: float
-    warmup_steps: int
-    final_lr_share: float
-    weight_decay: float
-    clip_norm: float
-    optimizer: str
-    autocast: torch.dtype | None
-    checkpoint_every: int | None
-    validate_every: int | None
+    schedule: Schedule
+    optimizer: OptimizerSettings
+    clip_norm: float = 1.0
+    compute: torch.dtype | None = None  # what matrix products compute in; None: as the weights are
+    checkpoint_every: int | None = None
+    validate_every: int | None = None
+    gate: Gate | None = None
+    first_step: int = 0  # how many steps earlier phases of the same run made
 
-
-def learning_rate_share(step: int, settings: LoopSettings) -> float:
-    """Linear warm-up to 1, then a cosine that comes down to `final_lr_share` after the last step."""
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    left = max(1, settings.steps - settings.warmup_steps)
-    cosine = 0.5 * (1 + math.cos(math.pi * (step - settings.warmup_steps) / left))
-    return settings.final_lr_share + (1 - settings.final_lr_share) * cosine
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of this run."""
+        return self.schedule.steps
 
 
-def train(
-    learner: Learner,
-    batches_at: Callable[[int], Sequence[Batch]],
-    settings: LoopSettings,
-    checkpoints: Path | None,
-    validate: Callable[[], Record] | None,
-    on_record: Callable[[Record, bool], None],
-    warn: Callable[[str], None],
-) -> list[Record]:
-    """Train for `settings.steps` steps and return one record a step, resumed ones included.
+@dataclass(frozen=True)
+class Watch:
+    """Who is told what: each record and its speed, and whether it comes from a checkpoint."""
 
-    `batches_at(step)` gives the micro-batches of a step; the loss of a step is the mean over all
-    their learnt tokens. `on_record` is told each record and whether it comes from a checkpoint, `warn`
-    of a checkpoint that cannot be read. Raises StageError when the loss is not a number.
-    """
-    parameters = learner.named_trainable()
-    optimizers = make_optimizers(parameters, settings)
-    records: list[Record] = []
-    first = 0
-    if checkpoints is not None:
-        first, records = _resume(checkpoints, parameters, optimizers, warn)
-        for record in records:
-            on_record(record, True)
-    for step in range(first, settings.steps):
-        share = learning_rate_share(step, settings)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * share
-        loss, tokens = _accumulate(learner, batches_at(step), settings)
-        norm = float(nn.utils.clip_grad_norm_(parameters.values(), settings.clip_norm))
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            raise StageError(
-                f"step {step + 1}: the loss is {loss}, the gradient norm {norm}. Lower --learning-rate "
-                f"({settings.learning_rate}) or look at the data of this step."
-            )
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        record = {"step": step + 1, "loss": loss, "tokens": tokens, "grad_norm": norm, "lr_share": share}
+    on_record: Callable[[Record, bool], None] = lambda record, resumed: None
+    on_speed: Callable[[Record], None] = lambda record: None
+
+
+@dataclass
+class Progress:
+    """What a checkpoint holds beside weights: records, and the best step that held the gate."""
+
+    records: list[Record] = field(default_factory=list)
+    best_step: int | None = None
+    best: float = math.inf
+    stopped: bool = False
+
+
+class Loop:
+    """One run over `batches_at(step)`, this process's micro-batches of a step."""
+
+    def __init__(
+        self,
+        learner: Any,
+        layers: Any,
+        settings: LoopSettings,
+        measure: Measure,
+        processes: Processes,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        """`learner` is a Learner and a Module; `layers` are its parts to shard by."""
+        self.settings, self.processes, self.checkpoints = settings, processes, checkpoints
+        self.learner, self.measure = learner, measure.to(processes.device)
+        self.module = processes.wrap(learner, layers, settings.compute)
+        self.parameters: dict[str, nn.Parameter] = learner.named_trainable()
+        self.optimizers = make_optimizers(self.parameters, settings.optimizer)
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=settings.compute is torch.float16)
+        self.progress = Progress()
+
+    def run(
+        self,
+        batches_at: Callable[[int], Sequence[Batch]],
+        validate: Callable[[], Record] | None = None,
+        watch: Watch = Watch(),
+    ) -> list[Record]:
+        """Train to the end and return one record a step, resumed ones included.
+
+        The loss of a step is the mean over all learnt tokens of all processes. Raises StageError
+        when the loss is not a number or memory is short, DataError for a step without a label,
+        Interrupted when a signal came.
+        """
+        first = self._resume(watch)
+        with Signals() as signals:
+            for step in range(first, self.settings.steps):
+                if self.progress.stopped:
+                    break
+                self._step(step, batches_at(step), validate, watch)
+                self._stop_if_asked(step, signals)
+        self._end_with_best()
+        return self.progress.records
+
+    def _resume(self, watch: Watch) -> int:
+        found = self.checkpoints.load(self.parameters, self.optimizers) if self.checkpoints else None
+        if found is None:
+            return 0
+        step: int = found.pop("step")
+        scaler = found.pop("scaler")
+        if scaler:
+            self.scaler.load_state_dict(scaler)
+        self.progress = Progress(**found)
+        for record in self.progress.records:
+            watch.on_record(record, True)
+        return step
+
+    def _step(self, step: int, batches: Sequence[Batch], validate: Callable[[], Record] | None, watch: Watch) -> None:
+        settings, started = self.settings, time.perf_counter()
+        share = settings.schedule.share(step)
+        set_rate(self.optimizers, share)
+        with memory_advice(batches):
+            measured = self._gradients(step, batches)
+        norm = self._update(step, batches, measured)
+        record = {"step": settings.first_step + step + 1, **measured, "grad_norm": norm, "lr_share": share}
+        rows = self.learner.new_rows()
+        if rows:
+            record["new_rows_norm"] = math.sqrt(sum(float(whole(p.detach()).square().sum()) for p in rows.values()))
+        watch.on_speed(self._speed(record, time.perf_counter() - started))
         last = step + 1 == settings.steps
         if validate is not None and (last or _due(step + 1, settings.validate_every)):
             record |= validate()
-        records.append(record)
-        on_record(record, False)
-        if checkpoints is not None and not last and _due(step + 1, settings.checkpoint_every):
-            _save(checkpoints, step + 1, parameters, optimizers, records)
-    return records
+            self._judge(step + 1, record)
+        self.progress.records.append(record)
+        watch.on_record(record, False)
+        if not last and not self.progress.stopped and _due(step + 1, settings.checkpoint_every):
+            self._save(step + 1)
+
+    def _gradients(self, step: int, batches: Sequence[Batch]) -> Record:
+        """Gradients of the mean loss over all learnt tokens of the step; what was measured on the way."""
+        processes, device = self.processes, self.processes.device
+        count = int(processes.total(torch.tensor(sum(batch.learnt_tokens for batch in batches), device=device)))
+        if count == 0:
+            raise DataError(f"step {step + 1}: none of its tokens is to be learnt. Look at the data with zhllm show.")
+        tally = Tally(self.measure, device)
+        for number, batch in enumerate(batches):
+            held = batch.to(device)
+            with processes.gradients_stay(self.module, number + 1 < len(batches)):
+                with self._autocast():
+                    total, losses = self.module(held.input_ids, held.labels, held.position_ids)
+                # The wrappers give the mean over the processes; the sum is wanted.
+                self.scaler.scale(total * (processes.count / count)).backward()
+            tally.add(held, losses)
+        return tally.record(processes.total)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(
+            self.processes.device.type, self.settings.compute, enabled=self.settings.compute is not None
+        )
+
+    def _update(self, step: int, batches: Sequence[Batch], measured: Record) -> float:
+        """Clip and step; the gradient norm before clipping. Refuses what is not a number."""
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        norm = float(whole(nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)))
+        overflow = self.scaler.is_enabled() and not math.isfinite(norm)  # the scaler skips it and scales down
+        if not math.isfinite(measured["loss"]) or not (math.isfinite(norm) or overflow):
+            rate = self.settings.optimizer.learning_rate
+            raise StageError(
+                f"step {step + 1}: the loss is {measured['loss']}, the gradient norm {norm}. Lower --learning-rate "
+                f"({rate}) or look at the data of this step{self._dump(step, batches)}."
+            )
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
+        self.scaler.update()
+        return norm
+
+    def _dump(self, step: int, batches: Sequence[Batch]) -> str:
+        """Write the ids and labels of a step that went wrong; says where, or "" without a folder."""
+        if self.checkpoints is None:
+            return ""
+        self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
+        path = self.checkpoints.folder / f"bad-step-{step + 1}-rank-{self.processes.rank}.json"
+        rows = [
+            {"input_ids": ids, "labels": labels, "position_ids": positions}
+            for batch in batches
+            for ids, labels, positions in zip(
+                batch.input_ids.tolist(), batch.labels.tolist(), batch.position_ids.tolist(), strict=True
+            )
+        ]
+        path.write_text(json.dumps(rows) + "\n", encoding="utf-8")
+        return f", kept in {path}"
+
+    def _speed(self, record: Record, seconds: float) -> Record:
+        cuda = self.processes.device.type == "cuda"
+        return {
+            "step": record["step"],
+            "seconds": seconds,
+            "tokens_per_s": record["tokens"] / seconds,
+            **({"peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9} if cuda else {}),
+        }
+
+    def _judge(self, step: int, record: Record) -> None:
+        """Keep the best of the validated steps that hold the gate; stop where the gate says so."""
+        gate = self.settings.gate
+        if gate is None or self.checkpoints is None:
+            return
+        record["gate_held"] = gate.holds(record)
+        if record["gate_held"] and record[gate.target] < self.progress.best:
+            self.progress.best_step, self.progress.best = step, record[gate.target]
+            self.checkpoints.save_best(step, self.parameters)
+        self.progress.stopped = gate.stops and not record["gate_held"]
+
+    def _end_with_best(self) -> None:
+        gate, best = self.settings.gate, self.progress.best_step
+        if gate is None or self.checkpoints is None:
+            return
+        if best is None:
+            values = ", ".join(f"{r[gate.retained]:.3f}" for r in self.progress.records if gate.retained in r)
+            raise StageError(
+                f"no validated step held the gate: {gate.retained} was {gate.before:.3f} before, may be "
+                f"{gate.limit:.3f} and was {values}. Mix in more replay, lower --learning-rate, or widen --gate."
+            )
+        if not self.checkpoints.load_best(best, self.parameters):
+            raise StageError(f"the kept weights of step {best} cannot be read. Run the same command again.")
+
+    def _save(self, step: int) -> None:
+        if self.checkpoints is not None:
+            content = dict(vars(self.progress)) | {"scaler": self.scaler.state_dict()}
+            self.checkpoints.save(step, self.parameters, self.optimizers, content)
+            self.checkpoints.drop_best_but(self.progress.best_step)
+
+    def _stop_if_asked(self, step: int, signals: Signals) -> None:
+        if self.processes.any_true(signals.came):
+            self._save(step + 1)
+            raise Interrupted
 
 
 def _due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
-
-
-def _accumulate(learner: Learner, batches: Sequence[Batch], settings: LoopSettings) -> tuple[float, int]:
-    """Gradients of the mean loss over all learnt tokens of the step; returns that mean and the count."""
-    count = sum(batch.learnt_tokens for batch in batches)
-    total = 0.0
-    for batch in batches:
-        device = learner.device
-        with torch.autocast(device.type, settings.autocast, enabled=settings.autocast is not None):
-            loss, _ = learner.loss_sum(batch.to(device))
-        (loss / max(count, 1)).backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    return total / max(count, 1), count
-
-
-def make_optimizers(parameters: dict[str, nn.Parameter], settings: LoopSettings) -> list[torch.optim.Optimizer]:
-    """AdamW for everything; with "muon", Muon for the matrices inside the layers and AdamW for the rest.
-
-    Weight decay reaches only matrices inside the layers, never embeddings, norms or new rows.
-    """
-    inner = {n: p for n, p in parameters.items() if p.ndim == 2 and ".layers." in n}
-    outer = [p for n, p in parameters.items() if n not in inner]
-    rate, decay = settings.learning_rate, settings.weight_decay
-    groups = [{"params": outer, "weight_decay": 0.0, "peak_lr": rate}] if outer else []
-    optimizers: list[torch.optim.Optimizer] = []
-    if settings.optimizer == "muon" and inner:
-        # Learning rates scaled to AdamW's update size (Moonshot's 0.2 sqrt(max(n, m)) rule).
-        muon = torch.optim.Muon(
-            [{"params": list(inner.values()), "peak_lr": rate}], lr=rate, weight_decay=decay,
-            adjust_lr_fn="match_rms_adamw",
-        )  # fmt: skip
-        optimizers.append(muon)
-    elif inner:
-        groups.append({"params": list(inner.values()), "weight_decay": decay, "peak_lr": rate})
-    if groups:
-        optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), eps=1e-8, fused=True))
-    return optimizers
-
-
-def _save(
-    folder: Path,
-    step: int,
-    parameters: dict[str, nn.Parameter],
-    optimizers: Sequence[torch.optim.Optimizer],
-    records: list[Record],
-) -> None:
-    """Write `step-N.pt` under another name first, so that a kill leaves either all of it or nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        "step": step,
-        "parameters": {n: p.detach() for n, p in parameters.items()},
-        "optimizers": [o.state_dict() for o in optimizers],
-        "random": torch.get_rng_state(),
-        "records": records,
-    }
-    partial = folder / f"step-{step:08d}.pt.partial"
-    torch.save(state, partial)
-    partial.rename(partial.with_suffix(""))
-    for old in sorted(folder.glob("step-*.pt"))[:-2]:
-        old.unlink()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A checkpoint's content; raises BadZipFile where it is cut off or a checksum is wrong."""
-    with zipfile.ZipFile(path) as archive:  # torch.load itself does not look at the checksums
-        wrong = archive.testzip()
-    if wrong is not None:
-        raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
-
-
-def _resume(
-    folder: Path,
-    parameters: dict[str, nn.Parameter],
-    optimizers: Sequence[torch.optim.Optimizer],
-    warn: Callable[[str], None],
-) -> tuple[int, list[Record]]:
-    """Load the newest checkpoint that can be read; (0, []) where there is none."""
-    for path in sorted(folder.glob("step-*.pt"), reverse=True):
-        try:
-            state = _read(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            warn(f"{path}: this checkpoint is damaged and is left out ({error})")
-            path.unlink()
-            continue
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(state["parameters"][name])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        torch.set_rng_state(state["random"])
-        return state["step"], state["records"]
-    return 0, []

@@ -16,8 +16,8 @@ from torch import Tensor
 CHUNK_ELEMENTS = 1 << 22
 
 
-def chunked_cross_entropy(hidden: Tensor, heads: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Sum over the tokens of -log p(label), in nats, float32.
+def chunked_cross_entropy(hidden: Tensor, heads: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
+    """-log p(label) in nats, float32: its sum over the tokens, and each token's (N,), without gradient.
 
     `hidden` (N, H); `heads` matrices (V_k, H) whose rows stand one after the other in the
     vocabulary; `labels` (N,), every one a valid row (leave masked tokens out before). The softmax is
@@ -26,13 +26,13 @@ def chunked_cross_entropy(hidden: Tensor, heads: Sequence[Tensor], labels: Tenso
     """
     if not torch.is_grad_enabled():  # else the forward pass would make gradients that nobody asks for
         hidden, *heads = (tensor.detach() for tensor in (hidden, *heads))
-    total: Tensor = _ChunkedCrossEntropy.apply(hidden, labels, *heads)  # type: ignore[no-untyped-call]
-    return total
+    made: tuple[Tensor, Tensor] = _ChunkedCrossEntropy.apply(hidden, labels, *heads)  # type: ignore[no-untyped-call]
+    return made
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, labels: Tensor, *heads: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, labels: Tensor, *heads: Tensor) -> tuple[Tensor, Tensor]:
         device = hidden.device.type
         on = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if on else hidden.dtype
@@ -45,13 +45,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 torch.zeros_like(head, dtype=torch.float32) if needed else None
                 for head, needed in zip(heads, need_heads, strict=True)
             ]
-            total = hidden.new_zeros((), dtype=torch.float32)
+            losses = hidden.new_zeros(len(labels), dtype=torch.float32)
             step = max(16, CHUNK_ELEMENTS // sum(sizes))
             for start in range(0, hidden.shape[0], step):
                 part = slice(start, start + step)
                 rows = hidden[part].to(dtype)
                 logits = torch.cat([rows @ w.T for w in weights], dim=1).float()
-                total += _loss_and_gradient(logits, labels[part])
+                losses[part] = _losses_and_gradients(logits, labels[part])
                 if grad_hidden is None and not any(need_heads):
                     continue
                 pieces = logits.to(dtype).split(sizes, dim=1)  # type: ignore[no-untyped-call]
@@ -61,7 +61,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                     if grad is not None:
                         grad += piece.T @ rows
         ctx.save_for_backward(grad_hidden, *grads)
-        return total
+        ctx.mark_non_differentiable(losses)
+        return losses.sum(), losses
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -71,14 +72,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return (scaled[0], None, *scaled[1:])
 
 
-def _loss_and_gradient(logits: Tensor, labels: Tensor) -> Tensor:
-    """The chunk's summed loss; `logits` become softmax - onehot in place."""
+def _losses_and_gradients(logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of each of the chunk's tokens; `logits` become softmax - onehot in place."""
     index = labels[:, None]
     highest = logits.amax(dim=1, keepdim=True)
     logits.sub_(highest)
     chosen = logits.gather(1, index)
     total = logits.exp_().sum(dim=1, keepdim=True)
-    loss = (total.log() - chosen).sum()
+    losses = (total.log() - chosen)[:, 0]
     logits.div_(total)
     logits.scatter_add_(1, index, torch.full_like(chosen, -1.0))
-    return loss
+    return losses

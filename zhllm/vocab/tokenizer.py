@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer as FastTokenizer
 
 from zhllm.errors import DataError
 from zhllm.vocab import sentencepiece_model
+
+# Where a long text is cut for SentencePiece, which is fastest on texts of 500 to 8,000 characters.
+STRETCH_CHARS = 4000
 
 
 class Tokenizer:
@@ -52,6 +58,13 @@ class Tokenizer:
         return frozenset(i for i, token in self.fast.get_added_tokens_decoder().items() if token.special)
 
     @property
+    def is_byte_level(self) -> bool:
+        """Whether tokens are written in the letters that byte-level BPE has for bytes (GPT-2's table)."""
+        decoder: dict[str, Any] = json.loads(self.fast.to_str()).get("decoder") or {}
+        kinds = [decoder, *decoder.get("decoders", ())]
+        return any(kind.get("type") == "ByteLevel" for kind in kinds)
+
+    @property
     def eos_id(self) -> int:
         """The end token's id; DataError where there is none (a model would never stop)."""
         found = self.special_id("eos")
@@ -72,6 +85,31 @@ class Tokenizer:
         self.fast.encode_special_tokens = True
         return [e.ids for e in self.fast.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def encode_bulk(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """The ids of `encode_plain` as arrays, (n,) each: several times the speed, also for long texts."""
+        if self._sp is None:
+            self.fast.encode_special_tokens = True
+            encoded = self.fast.encode_batch_fast(list(texts), add_special_tokens=False)
+            return [np.array(e.ids, np.int32) for e in encoded]
+        if self._bare is None or max(map(len, texts), default=0) < 2 * STRETCH_CHARS:
+            return self._sp.encode(list(texts), return_type="numpy")  # type: ignore[no-any-return]
+        cut = [list(stretches(text)) for text in texts]
+        heads = self._sp.encode([some[0] for some in cut], return_type="numpy")
+        tails = iter(self._bare.encode([stretch for some in cut for stretch in some[1:]], return_type="numpy"))
+        return [np.concatenate([head, *islice(tails, len(some) - 1)]) for head, some in zip(heads, cut, strict=True)]
+
+    @cached_property
+    def _bare(self) -> Any:
+        """SentencePiece as it is in the middle of a text; None where a text may not be cut behind newlines.
+
+        No merge crosses a place that lies inside no piece, so what stands on either side of it is encoded
+        alike alone and together. (Long texts are slow: SentencePiece's queue outgrows the caches.)
+        """
+        proto = sentencepiece_model.load(self.folder)
+        if any("\n" in piece.piece[:-1] for piece in proto.pieces):
+            return None
+        return sentencepiece_model.bare_processor(proto)
+
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a rendered prompt: special tokens written in it become their ids; no BOS is added."""
         self.fast.encode_special_tokens = False
@@ -87,6 +125,15 @@ class Tokenizer:
         import hashlib
 
         return hashlib.sha256((self.folder / "tokenizer.json").read_bytes()).hexdigest()
+
+
+def stretches(text: str) -> Iterator[str]:
+    """The text in parts of at least STRETCH_CHARS (but for the last), each but the last ending with a newline."""
+    start, end = 0, text.find("\n", STRETCH_CHARS) + 1
+    while end:
+        yield text[start:end]
+        start, end = end, text.find("\n", end + STRETCH_CHARS) + 1
+    yield text[start:]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,228 @@
+"""Running the loop for a stage: its phases, checkpoints beside the output, metrics, proofs, and what is saved."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from zhllm.errors import ConfigError, ProofError
+from zhllm.manifest import LOGS, checkpoints_of
+from zhllm.progress import append_jsonl, bar, say
+from zhllm.stage import Metrics
+from zhllm.stages._training import Phase, TrainingConfig, lora_of, phases_of, pick_device, settings_of
+from zhllm.train.batch import Batch
+from zhllm.train.checkpoints import Checkpoints, read_state, restore, write_state
+from zhllm.train.gate import Gate, parse_gate
+from zhllm.train.loop import Loop, Watch
+from zhllm.train.processes import Processes, whole
+from zhllm.train.proof import Start
+from zhllm.train.tally import Measure, Record
+from zhllm.train.trackers import Trackers
+from zhllm.train.trainee import Trainee
+
+METRICS_FILE = "metrics.jsonl"
+SPEED_FILE = "speed.jsonl"
+NOT_RESULTS = ("step", "lr_share", "tokens")
+
+
+class TrainingData(Protocol):
+    """What a stage trains on, and how it validates."""
+
+    measure: Measure
+    target: str | None  # the validation number that should fall
+
+    def steps(self) -> int:
+        """Optimiser steps that the stage was asked for."""
+
+    def batches_at(self, step: int, rank: int, count: int) -> Sequence[Batch]:
+        """The micro-batches of a step for one of `count` processes, equally many for each."""
+
+    def validate(self, module: nn.Module, processes: Processes) -> Record:
+        """The validation sets measured; {} where there are none."""
+
+
+def train_and_save(config: TrainingConfig, out: Path, data: TrainingData) -> Metrics:
+    """Train through all phases, prove what must not move, and write the result into `out`.
+
+    metrics.jsonl holds no times, so that equal runs write equal bytes; those are in logs/speed.jsonl,
+    and the rate is a metric. Where several processes train, the main one writes.
+    """
+    processes = Processes(pick_device(config.device))
+    check_rows(config, processes)
+    run = _Run(config, out, data, processes)
+    for phase in phases_of(config, data.steps()):
+        run.train(phase)
+    return run.save()
+
+
+def check_rows(config: TrainingConfig, processes: Processes) -> None:
+    """ConfigError unless every process gets as many rows of a step."""
+    if config.rows_per_step % processes.count:
+        raise ConfigError(
+            f"--rows-per-step {config.rows_per_step}: cannot be dealt to {processes.count} processes equally. "
+            f"Choose a multiple of {processes.count}."
+        )
+
+
+def share_of(rows: Sequence[int], rank: int, count: int, rows_per_batch: int | None) -> list[list[int]]:
+    """A process's rows of a step, cut into micro-batches; together the processes have every row once."""
+    mine = list(rows[rank::count])
+    size = rows_per_batch or len(mine)
+    return [mine[start : start + size] for start in range(0, len(mine), size)]
+
+
+class _Run:
+    """One training run: what was measured before, the records so far, and the trainee of the last phase."""
+
+    def __init__(self, config: TrainingConfig, out: Path, data: TrainingData, processes: Processes) -> None:
+        self.config, self.out, self.data, self.processes = config, out, data, processes
+        self.folder = checkpoints_of(out)
+        self.before: Record = {}
+        self.records: list[Record] = []
+        self.trained_s, self.trained_tokens = 0.0, 0
+        self.trainee: Trainee
+
+    def train(self, phase: Phase) -> None:
+        """Train a phase to its end, or continue it, or take over what it left when it ended."""
+        carried = self.folder / f"phase-{phase.name}.pt"
+        done = read_state(carried) if phase.name == "1" and carried.is_file() else None
+        if done is not None:
+            self.before, self.records = done["before"], done["records"]
+            self._tell(self.records)
+            return
+        loop = self._open(phase)
+        start = Start.of(self.trainee)
+        if not self.records:
+            self.before = self.data.validate(loop.module, self.processes)
+        loop.settings = settings_of(self.config, phase, self.processes.device.type, self._gate())
+        self.records += self._watched(loop, phase)
+        start.prove(self.trainee, self.processes)
+        if phase.name == "1":
+            rows = {n: whole(p.detach()) for n, p in loop.parameters.items()}
+            if self.processes.is_main:
+                write_state(carried, {"rows": rows, "records": self.records, "before": self.before})
+            self.processes.wait()
+
+    def _open(self, phase: Phase) -> Loop:
+        """The model, with what the phase trains, in its wrapper."""
+        config, processes = self.config, self.processes
+        full = config.trainable == "all" or config.precision == "fp32" or processes.device.type == "cpu"
+        # Frozen weights stand in bf16 on a GPU; what learns is float32 there too.
+        self.trainee = Trainee(config.model, torch.float32 if full else torch.bfloat16, processes.device)
+        self.trainee.make_trainable(phase.trainable, lora_of(config), config.seed)
+        if phase.name == "2":
+            self._take_over_rows()
+        if config.gradient_checkpointing:
+            self.trainee.checkpoint_gradients()
+        self.trainee.train()
+        checkpoints = Checkpoints(self.folder / phase.name, processes, say)
+        settings = settings_of(config, phase, processes.device.type, None)
+        return Loop(self.trainee, self.trainee.layers, settings, self.data.measure, processes, checkpoints)
+
+    def _take_over_rows(self) -> None:
+        state = read_state(self.folder / "phase-1.pt")
+        named = self.trainee.named_trainable()
+        restore({name: named[name] for name in state["rows"]}, state["rows"])
+
+    def _gate(self) -> Gate | None:
+        """The forgetting gate with its limit from what was measured before; ConfigError where it cannot be."""
+        if self.config.gate is None:
+            return None
+        name, share = parse_gate(self.config.gate)
+        known = [key.removeprefix("bits_per_char_") for key in self.before if key.startswith("bits_per_char_")]
+        found = next((key for key in (name.replace("-", "_"), f"valid_{name.replace('-', '_')}") if key in known), None)
+        if found is None or self.data.target is None or self.data.target == f"bits_per_char_{found}":
+            others = ", ".join(key for key in known if f"bits_per_char_{key}" != self.data.target) or "none"
+            raise ConfigError(
+                f"--gate {self.config.gate}: the retained set must be a validation set beside the target "
+                f"({self.data.target or 'none'}). There are: {others}."
+            )
+        retained = f"bits_per_char_{found}"
+        return Gate(retained, self.data.target, share, self.before[retained], self.config.gate_action == "stop")
+
+    def _watched(self, loop: Loop, phase: Phase) -> list[Record]:
+        """Run the loop with a bar, and with every record written where it belongs."""
+        processes, logs = self.processes, self.folder / LOGS
+        label = "training" if not phase.name else f"training, stage {phase.name}"
+        shown = bar(label, phase.steps, "steps") if processes.is_main else nullcontext()
+        with Trackers(self.config.track if processes.is_main else (), logs, self.config) as trackers, shown as line:
+
+            def on_record(record: Record, resumed: bool) -> None:
+                if not resumed:
+                    self.trained_tokens += record["tokens"]
+                    trackers.log(record)
+                if line is not None:
+                    append_jsonl(self.out / METRICS_FILE, record)
+                    line.advance(note=f"loss {record['loss']:.3f}")
+
+            def on_speed(speed: Record) -> None:
+                self.trained_s += speed["seconds"]
+                if line is not None:
+                    logs.mkdir(parents=True, exist_ok=True)
+                    append_jsonl(logs / SPEED_FILE, speed)
+                    trackers.log(speed)
+
+            count = processes.count
+
+            def batches_at(step: int) -> Sequence[Batch]:
+                return self.data.batches_at(phase.first_step + step, processes.rank, count)
+
+            def validate() -> Record:
+                return self.data.validate(loop.module, processes)
+
+            return loop.run(batches_at, validate, Watch(on_record, on_speed))
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        for record in records if self.processes.is_main else ():
+            append_jsonl(self.out / METRICS_FILE, record)
+
+    def save(self) -> Metrics:
+        """Write what was trained, read it again and compare, and give the run's metrics."""
+        self.trainee.save(self.out, whole, self.processes.is_main)
+        wrong = self.trainee.unlike_saved(self.out, whole, self.processes.is_main)
+        if wrong:
+            raise ProofError(f"what was saved is not what was trained: {', '.join(wrong[:3])}. Nothing was written.")
+        if self.processes.is_main and (self.folder / LOGS).is_dir():
+            shutil.copytree(self.folder / LOGS, self.out / LOGS)
+        tokens = sum(record["tokens"] for record in self.records)
+        rate = self.trained_tokens / self.trained_s if self.trained_s else 0.0
+        say(f"{len(self.records)} steps, {tokens:,} learnt tokens, {rate:,.0f} tokens/s")
+        trainable = sum(p.numel() for p in self.trainee.named_trainable().values())
+        return {
+            "steps": len(self.records),
+            "learnt_tokens": tokens,
+            "trainable_parameters": trainable,
+            "tokens_per_s": rate,
+            **{f"{name}_before": value for name, value in self.before.items()},
+            **{name: value for name, value in self._final().items() if name not in NOT_RESULTS},
+        }
+
+    def _final(self) -> Record:
+        """The record of the weights that were saved: the last step's, or with a gate the best one's."""
+        if self.config.gate is None or self.data.target is None:
+            return self.records[-1]
+        held = [record for record in self.records if record.get("gate_held")]
+        best: Record = min(held, key=lambda record: float(record[str(self.data.target)]))
+        return best | {"best_step": best["step"]}
+
+
+def validated(module: nn.Module, processes: Processes, batches: Sequence[Callable[[], Batch]], tally: Any) -> None:
+    """Add the losses of batches, dealt to the processes, to a Tally; no gradient, no dropout.
+
+    Every process calls the module equally often, as sharded ones must.
+    """
+    module.eval()
+    with torch.no_grad():
+        for start in range(0, len(batches), processes.count):
+            mine = start + processes.rank
+            batch = batches[min(mine, len(batches) - 1)]()
+            held = (batch if mine < len(batches) else batch.without_labels()).to(processes.device)
+            losses: Tensor = module(held.input_ids, held.labels, held.position_ids)[1]
+            tally.add(held, losses)
+    module.train()
