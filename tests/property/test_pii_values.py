@@ -9,10 +9,13 @@ from datetime import date
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from zhllm.text.clean.measures import scan
+from zhllm.text.clean.normalise import normalise
 from zhllm.text.clean.pii import KINDS, PLACEHOLDERS, Kind, _candidates, find, mask, may_hold
 from zhllm.text.clean.pii_kinds import words
 from zhllm.text.clean.pii_numbers import id_check_digit, is_luhn
 from zhllm.text.clean.pii_places import Places, fold, places
+from zhllm.text.clean.pii_signs import with_personal_data
 
 digits = st.text("0123456789", min_size=1)
 
@@ -188,6 +191,32 @@ def test_no_value_stands_where_nobody_looks(text: str) -> None:
     ats = [i for i, c in enumerate(fold(text)) if c == "@"]
     whole = Places(fold(text), lines, everywhere, lines, lines, everywhere, everywhere, ats)
     assert set(_candidates(whole)) == set(_candidates(places(text)))
+
+
+accounts = st.lists(
+    st.sampled_from(
+        ["wx", "VX", "qq", "Qq群", "WeChat", "加V", "＋微", "wxid_", "号", "：", " ", "=", "联系", "/", "abcd12"]
+    )
+    | exactly(6, "123456789"),
+    max_size=6,
+).map("".join)
+
+
+@given(st.lists(mixtures | accounts | sentences().map(lambda case: case[0]), min_size=1, max_size=4))
+@example(["+8613812345678", "（86）138-1234-5678", "电话号码：62781234", "Tel.6278 1234", "＋微abc123", "2408:8207::1"])
+@example(["wx:abcd12", "微信abc_12", "QQ123456", "a@b.cn", "张三＠b．cn", "京A12345", "粤B·12345D", "39.156.66.10"])
+@example(["9", "1-", "@", "2:", "wx", "京", "京A", "京A123", "a@b", "1.2.3.4", "1.2.3", "138 ", "12345678"])
+@settings(max_examples=150, deadline=None)
+def test_every_line_with_a_value_is_looked_at(some: list[str]) -> None:
+    """On arrays no line is passed over in which `find` finds something, whatever stands around it."""
+    normal = [normalise(text) for text in some]
+    scanned = scan(normal)
+    looked_at = {(doc, offset) for doc, offset, _ in scanned.places_of(with_personal_data(scanned))}
+    for doc, text in enumerate(normal):
+        offset = 0
+        for line in text.split("\n"):
+            assert (doc, offset) in looked_at or not find(line), line
+            offset += len(line) + 1
 
 
 def test_digits_at_random_are_hardly_ever_anything() -> None:

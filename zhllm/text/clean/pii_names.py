@@ -31,7 +31,7 @@ _VERSION = re.compile(
     r"(?:[Vv]ers?(?:ion)?\.?|[Vv]|版本号?|版|[A-Za-z][/_-]|第|[章节条款图表附录§#])\s{0,2}[:：=]?\s?\Z"
 )
 _ADDRESS_WORD = re.compile(r"(?i)\bip|地址|host|主机|服务器|ping|server|addr|登录|访问|节点|://|@")
-_PRIVATE = ("10.", "127.", "192.168.", "0.")  # most addresses of manuals, known before they are parsed
+PRIVATE = ("10.", "127.", "192.168.", "0.")  # most addresses of manuals, known before they are parsed
 _SMALL = 31  # section numbers and versions have small parts
 
 _WECHAT = re.compile(
@@ -96,7 +96,7 @@ def find_addresses(text: str, starts: list[int]) -> Iterator[Found]:
     """IP addresses that lead to somebody: private, reserved and documentation ranges and known resolvers do not."""
     for start in starts:
         match = _IPV4.match(text, start)
-        if not match or match[0].startswith(_PRIVATE) or not _is_host(match[0]):
+        if not match or match[0].startswith(PRIVATE) or not _is_host(match[0]):
             continue
         if not _VERSION.search(text, max(0, start - 12), start):
             small = max(map(int, match[0].split("."))) <= _SMALL

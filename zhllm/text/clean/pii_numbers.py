@@ -76,9 +76,12 @@ _ISSUER = re.compile(
 _UNION_PAY = re.compile(r"62[0-9]{14,17}")
 
 
+_DIGITS_OR_X = re.compile("[0-9Xx]+")
+
+
 def digits_of(value: str) -> str:
     """The digits (and a final X) of a written number."""
-    return "".join(c for c in value if c.isdigit() or c in "Xx").upper()
+    return "".join(_DIGITS_OR_X.findall(value)).upper()
 
 
 def is_luhn(digits: str) -> bool:

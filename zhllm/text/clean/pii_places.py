@@ -128,7 +128,7 @@ def _number_lines(text: str, data: bytes, shape: bytes) -> list[Span]:
         found += _lines(data, shape, [b"0000000"], _LONG_OR_AFTER_SIGN)
         if any(char in text for char in _PHONE_CHARS):
             found += [s for s in _lines(data, shape, [b"0000000"]) if _PHONE_WORD.search(text, *s)]
-    return found
+    return sorted(set(found))
 
 
 def _lines(data: bytes, shape: bytes, needles: Iterable[bytes], only: re.Pattern[bytes] | None = None) -> list[Span]:
