@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
+from allocations import made_trainable
 from torch.utils.flop_counter import FlopCounterMode
 
 from zhllm.errors import DataError
@@ -117,43 +116,6 @@ def test_a_config_without_a_known_cost_is_refused(config: dict[str, Any], match:
 
 
 # --- FLOPs ---
-
-
-class Rows(nn.Module):
-    """An embedding of frozen and learning rows."""
-
-    def __init__(self, weight: torch.Tensor, base: int) -> None:
-        super().__init__()
-        self.base = nn.Parameter(weight[:base].detach().clone(), requires_grad=False)
-        self.new = nn.Parameter(weight[base:].detach().clone())
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return functional.embedding(ids, torch.cat([self.base, self.new]))
-
-
-def made_trainable(model: Any, training: Training, base_rows: int) -> list[torch.Tensor]:
-    """Freeze and add as the setting says; returns the head's matrices."""
-    from peft import LoraConfig, get_peft_model
-
-    model.requires_grad_(training.whole)
-    heads = [model.lm_head.weight]
-    if training.parts & {"new-rows", "embeddings"}:
-        first = base_rows if "new-rows" in training.parts else 0
-        embed = Rows(model.model.embed_tokens.weight, first)
-        head = embed if model.config.tie_word_embeddings else Rows(model.lm_head.weight, first)
-        model.set_input_embeddings(embed)
-        heads = [head.base, head.new]
-    if training.lora:
-        config = LoraConfig(r=training.lora_rank, target_modules=list(training.lora), task_type="CAUSAL_LM")
-        learning = [p for p in model.parameters() if p.requires_grad]
-        get_peft_model(model, config)
-        for parameter in learning:
-            parameter.requires_grad_(True)
-    if training.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
-    model.train()
-    return heads
 
 
 def loss_of(model: Any, heads: list[torch.Tensor], ids: torch.Tensor, learnt: int) -> torch.Tensor:
