@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -27,6 +28,10 @@ class Role(enum.Enum):
 
 InputPath = Annotated[Path, Role.INPUT]
 InputPaths = Annotated[tuple[Path, ...], Role.INPUT]
+NAMED = "NAME=PATH"
+NAMED_PATH = re.compile(r"(\w[\w-]*)=(.+)", re.DOTALL)
+# Paths of which each may have a name before it; see `name_and_path`.
+NamedInputPaths = Annotated[tuple[Path, ...], Role.INPUT, NAMED]
 
 
 class Config(BaseModel):
@@ -47,11 +52,30 @@ def role_of(config: type[Config], field: str) -> Role | None:
 
 def input_paths(config: Config) -> Iterator[tuple[str, Path]]:
     """Every (field, path) of a config that names an input, in field order; unset ones left out."""
+    for field, _, path in named_input_paths(config):
+        yield field, path
+
+
+def named_input_paths(config: Config) -> Iterator[tuple[str, str, Path]]:
+    """The same as (field, name, path); the name is "" where a path has none."""
     for field in type(config).model_fields:
         value = getattr(config, field)
         if role_of(type(config), field) is Role.INPUT and value is not None:
             for path in value if isinstance(value, tuple) else (value,):
-                yield field, path
+                yield field, *(name_and_path(path) if is_named(type(config), field) else ("", path))
+
+
+def is_named(config: type[Config], field: str) -> bool:
+    """Whether the paths of a field may have names."""
+    return NAMED in config.model_fields[field].metadata
+
+
+def name_and_path(value: Path) -> tuple[str, Path]:
+    """The name ("" for none) and the path of NAME=PATH; a path that is there has no name, "=" or not."""
+    found = NAMED_PATH.fullmatch(str(value))
+    if found is None or value.exists():
+        return "", value
+    return found[1], Path(found[2]).expanduser()
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -71,6 +95,8 @@ def problems_of(config: type[Config], values: Mapping[str, Any], prefix: str = "
 
 def _line(config: type[Config], item: Any, prefix: str) -> str:
     key = ".".join([prefix] * bool(prefix) + [str(part) for part in item["loc"]])
+    if item["type"] == "value_error":  # one of our own, which says it all
+        return f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"])
     if item["type"] == "extra_forbidden":
         name = str(item["loc"][-1])
         return f"{key}: unknown key.{nearest(name, list(config.model_fields))}"

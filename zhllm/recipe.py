@@ -18,7 +18,19 @@ from pydantic import Field
 
 from zhllm import manifest
 from zhllm.commands import STAGES
-from zhllm.config import Config, Role, nearest, parse_assignment, problems_of, read_yaml, role_of
+from zhllm.config import (
+    NAMED_PATH,
+    Config,
+    Role,
+    input_paths,
+    is_named,
+    name_and_path,
+    nearest,
+    parse_assignment,
+    problems_of,
+    read_yaml,
+    role_of,
+)
 from zhllm.errors import ConfigError
 from zhllm.stage import Result, Stage, check_inputs, execute, load
 
@@ -142,10 +154,13 @@ class _Resolver:
             return self.variables[whole[1]] if whole[1] not in self.unset else "unset"
         return re.sub(r"\$\{(\w+)\}", lambda m: str(self.variables.get(m[1], m[0])), value)
 
-    def path(self, value: Any, key: str) -> Any:
-        """The path setting `key`: @step in the run folder, else relative to the recipe."""
+    def path(self, value: Any, key: str, may_be_named: bool) -> Any:
+        """The path setting `key`: @step in the run folder, else relative to the recipe; a name before it stays."""
         if isinstance(value, list):
-            return [self.path(v, key) for v in value]
+            return [self.path(v, key, may_be_named) for v in value]
+        found = NAMED_PATH.fullmatch(value) if may_be_named and isinstance(value, str) else None
+        if found is not None and not (self.here / value).exists():
+            return f"{found[1]}={self.path(found[2], key, may_be_named=False)}"
         if isinstance(value, str) and value.startswith("@"):
             return str(self.run_dir / value[1:])
         if not isinstance(value, str):
@@ -160,8 +175,10 @@ class _Resolver:
         for text in value if isinstance(value, list) else [value]:
             if not isinstance(text, str):
                 continue
-            step = text[1:].split("/")[0]
-            if text.startswith("@") and step not in earlier:
+            found = NAMED_PATH.fullmatch(text)
+            reference = found[2] if found else text
+            step = reference[1:].split("/")[0]
+            if reference.startswith("@") and step not in earlier:
                 return f'"{text}": no earlier step is called {step}.{nearest(step, earlier) if earlier else ""}'
             for name in re.findall(r"\$\{(\w+)\}", text):
                 if name not in self.variables:
@@ -188,7 +205,10 @@ def _step(name: str, settings: dict[str, Any], resolver: _Resolver, earlier: lis
         if wrong:
             problems.append(f"{prefix}.{field}: {wrong}")
         is_path = field in stage.config.model_fields and role_of(stage.config, field) is Role.INPUT
-        values[field] = resolver.path(value, f"{name}.{field}") if is_path else resolver.value(value)
+        if is_path:
+            values[field] = resolver.path(value, f"{name}.{field}", is_named(stage.config, field))
+        else:
+            values[field] = resolver.value(value)
         if is_path and _takes_several(stage.config, field) and not isinstance(values[field], list):
             values[field] = [values[field]]
     problems += problems_of(stage.config, values, prefix)
@@ -219,18 +239,9 @@ def check_sources(recipe: Recipe) -> None:
     """ConfigError, before anything runs, when an input that no step makes is not there."""
     made = {recipe.run_dir / step.name for step in recipe.steps}
     for step in recipe.steps:
-        outside = {}
-        for field in type(step.config).model_fields:
-            value = getattr(step.config, field)
-            if role_of(type(step.config), field) is not Role.INPUT or value is None:
-                continue
-            paths = value if isinstance(value, tuple) else (value,)
-            missing = [p for p in paths if not p.exists() and not any(p == m or m in p.parents for m in made)]
-            if missing:
-                outside[field] = missing
-        if outside:
-            field, missing = next(iter(outside.items()))
-            raise ConfigError(f"stages.{step.name}.{field}: {missing[0]}: there is no such file or folder.")
+        for field, path in input_paths(step.config):
+            if not path.exists() and not any(path == m or m in path.parents for m in made):
+                raise ConfigError(f"stages.{step.name}.{field}: {path}: there is no such file or folder.")
 
 
 def run_step(recipe: Recipe, step: Step) -> Result:
@@ -301,6 +312,8 @@ def _flags(recipe: Recipe, step: Step) -> list[str]:
 
 
 def _word(recipe: Recipe, value: Any) -> str:
+    if isinstance(value, Path) and (found := name_and_path(value))[0]:
+        return f"{found[0]}={_word(recipe, found[1])}"
     if isinstance(value, Path) and value.is_relative_to(recipe.run_dir):
         return f'"$RUN/{value.relative_to(recipe.run_dir)}"'
     text = str(value)

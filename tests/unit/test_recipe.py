@@ -96,7 +96,8 @@ def test_every_problem_is_listed_at_once(here: Path) -> None:
         'stages.clean.documents: "@reed": no earlier step is called reed. Did you mean "read"?',
         'stages.clean.worker: unknown key. Did you mean "workers"?',
         "stages.train-vocab.size: Input should be a valid integer, unable to parse string as an integer (got 'many').",
-        "stages.pack.corpus: is needed (Cleaned folders (train and valid are kept apart), or documents).",
+        "stages.pack.corpus: is needed (Cleaned folders (train and valid are kept apart), or documents; "
+        "NAME=PATH makes a group).",
         "stages.pack.tokenizer: is needed (Tokenizer or model directory).",
     ]
 
