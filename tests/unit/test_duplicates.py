@@ -23,13 +23,21 @@ from zhllm.text.clean.duplicates import (
     Near,
     clusters,
     exact_duplicates,
-    gram_set,
     leak,
     near_duplicates,
     repeated_hashes,
 )
+from zhllm.text.clean.gram_sets import GramSets, gram_set
 from zhllm.text.clean.grams import ink_of_texts
-from zhllm.text.clean.sketches import Sketches, similarity, sketch_of, sketches
+from zhllm.text.clean.sketches import (
+    BANDS,
+    Sketches,
+    at_most_equal,
+    share_band,
+    similarity,
+    sketch_of,
+    sketches,
+)
 
 HAN = [chr(code) for code in range(0x4E00, 0x9000)]
 
@@ -104,6 +112,78 @@ def test_near_duplicates_are_those_by_the_true_jaccard(threshold: float) -> None
         assert alike == pytest.approx(jaccard(texts[leader], texts[number]), abs=0.12)
     assert max(jaccard(texts[a], texts[b]) for a in alive for b in alive if a < b) < threshold
     assert all(a in alive and b in alive for a, b in near.related if a not in near.of and b not in near.of)
+
+
+def form(rng: random.Random, template: str, share: float) -> str:
+    """A filled-in form: this share of its 300 characters is the template's."""
+    return template[: int(300 * share)] + "".join(rng.choices(HAN, k=300 - int(300 * share)))
+
+
+def one_by_one(texts: Sequence[str], threshold: float) -> tuple[dict[int, int], set[tuple[int, int]]]:
+    """The definition: each text beside all that are kept and share a band, the most similar first."""
+    rows, grams = sketched(texts), [set(gram_set(text).tolist()) for text in texts]
+    leaders, of, related = list[int](), dict[int, int](), set[tuple[int, int]]()
+    for number in range(len(texts)):
+        found = {n: float(similarity(rows[n], rows[number])) for n in leaders if share_band(rows[n], rows[number])}
+        pairs = []
+        for leader, estimate in sorted(found.items(), key=lambda pair: -pair[1]):
+            both = len(grams[leader] & grams[number])
+            true = both / (len(grams[leader]) + len(grams[number]) - both)
+            alike = true if threshold - 0.15 <= estimate < threshold + 0.15 else estimate
+            if alike >= threshold:
+                of[number] = leader
+                break
+            pairs += [(leader, number)] if alike >= 0.5 else []
+        else:
+            leaders.append(number)
+            related.update(pairs)
+    return of, related
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.74, 0.9])
+@pytest.mark.parametrize("share", [0.45, 0.6, 0.8, 0.84, 0.86])
+def test_many_filled_in_forms_are_decided_as_if_one_by_one(share: float, threshold: float) -> None:
+    """Of many candidates a bound of the similarity decides first, and it decides nothing else."""
+    rng = random.Random(21)
+    templates = ["".join(rng.choices(HAN, k=300)) for _ in range(2)]
+    texts = [form(rng, rng.choice(templates), share) for _ in range(170)]
+    texts += [dirt.edited(rng, text, rate) for text in rng.sample(texts, 20) for rate in (0.01, 0.03)]
+    rng.shuffle(texts)
+    near = found_in(texts, threshold)
+    of, related = one_by_one(texts, threshold)
+    assert {number: leader for number, (leader, _) in near.of.items()} == of
+    assert 15 <= len(near.of) <= 210 and len(near.related) < len(texts)
+    assert not near.of.keys() & {n for pair in near.related for n in pair}
+    cluster = clusters(len(texts), near.related)
+    assert all(cluster[a] == cluster[b] for a, b in related)
+    if threshold > 0.65:  # else some are related by their estimate where the true similarity is just below a half
+        assert cluster.tolist() == clusters(len(texts), sorted(related)).tolist()
+
+
+def test_a_bound_is_never_under_the_true_jaccard() -> None:
+    rng = random.Random(22)
+    template = "".join(rng.choices(HAN, k=3000))
+    texts = [
+        template[: rng.randint(0, 3000)] + "".join(rng.choices(HAN, k=rng.choice([1, 60, 900]))) for _ in range(60)
+    ]
+    sets = GramSets(texts.__getitem__)
+    sets.prepare(range(0, 60, 2))
+    most = sets.most_alike(range(20), range(60))
+    true = np.array([[jaccard(one, other) for other in texts] for one in texts[:3]])
+    exact = np.array([[sets.jaccard(one, other) for other in range(60)] for one in range(20)])
+    assert np.array_equal(true, exact[:3])
+    assert (most >= exact).all() and np.median(most - exact) < 0.05
+
+
+def test_places_that_may_be_equal_are_those_with_equal_low_bytes() -> None:
+    rows = np.random.default_rng(0).integers(0, 600, (70, 128)).astype(np.uint16)
+    low = rows & 0xFF
+    most = at_most_equal(rows[:9], rows)
+    assert most.tolist() == [[int(np.sum(a == b)) for b in low] for a in low[:9]]
+    assert most[3, 3] == 128
+    equal = rows.copy()
+    equal[:, 4 * (BANDS - 1) :] = rows[0, 4 * (BANDS - 1) :]
+    assert share_band(equal[1:], equal[:-1]).all() and not share_band(rows[1:], rows[:-1]).any()
 
 
 def test_documents_of_the_same_kind_are_kept(tmp_path: Path) -> None:

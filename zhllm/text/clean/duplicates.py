@@ -9,7 +9,7 @@ Shapes: N documents of all parts, K of them colliding, P pairs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from zhllm.text.clean.blocks import Index
-from zhllm.text.clean.grams import Hashes, ink_of_texts
-from zhllm.text.clean.sketches import BANDS, PLACES, Sketches, at_most_equal, share_band, shingles, similarity
+from zhllm.text.clean.gram_sets import GramSets, Texts, without_repeats
+from zhllm.text.clean.grams import Hashes
+from zhllm.text.clean.sketches import BANDS, PLACES, Sketches, at_most_equal, share_band, similarity
 
-Texts = Callable[[int], str]
 Groups = npt.NDArray[np.int32]
 Shares = npt.NDArray[np.float64]
+Alike = tuple[int, Index, Shares]  # a row, the earlier rows like it, and the shares of places they have in common
 
 # The estimate from 128 places has a standard error of at most 0.044: beyond this distance from the
 # threshold it decides, nearer the sets of 5-grams themselves are compared.
@@ -33,6 +34,7 @@ RELATED = 0.5
 
 # Documents that are decided together, and others they are compared with at once.
 _TOGETHER, _OTHERS, _PAIRS = 128, 4096, 4096
+_MANY = 16  # candidates of one document
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class _Search:
     def __init__(self, sketches: Sketches, threshold: float, texts: Texts) -> None:
         self.near = Near({}, [])
         self._sketches, self._threshold = sketches, threshold
-        self._grams = _Grams(texts)
+        self._grams = GramSets(texts)
         self._leaders: dict[int, list[int]] = defaultdict(list)  # the kept documents of each group
         self._cluster: dict[int, int] = {}  # of kept documents: another one of the same cluster, or itself
 
@@ -109,27 +111,49 @@ class _Search:
         others = np.concatenate([np.array(sorted(leaders), dtype=np.int64), members])
         kept = np.ones(len(others), dtype=np.bool_)
         least = min(self._threshold - _SURE, RELATED)
-        for row, rows, estimates in _alike(self._sketches[others], len(leaders), least):
+        alike = list(_alike(self._sketches[others], len(leaders), least))
+        may_be = self._may_be_near(others, alike)
+        for row, rows, estimates in alike:
             alive = kept[rows]
-            kept[row] = self._is_kept(int(others[row]), others[rows[alive]], estimates[alive])
+            tried = np.flatnonzero(alive & (estimates >= self._threshold - _SURE) & may_be.get(row, True))
+            found = self._nearest(int(others[row]), others[rows], estimates, tried)
+            if found is not None:
+                self.near.of[int(others[row])] = found
+                kept[row] = False
+            elif (related := alive & (estimates >= RELATED)).any():
+                self._join(int(others[row]), others[rows[related]].tolist())
         for number, own, is_kept in zip(members.tolist(), groups, kept[len(leaders) :].tolist(), strict=True):
             for group in own[own > 0].tolist() if is_kept else ():
                 self._leaders[group].append(number)
 
-    def _is_kept(self, number: int, candidates: Index, estimates: Shares) -> bool:
-        """Whether none of the candidates, the most similar first, is similar enough; others may be related."""
-        related = estimates >= RELATED
-        for place in range(int(np.sum(estimates >= self._threshold - _SURE))):
-            candidate, similar = int(candidates[place]), float(estimates[place])
-            if similar < self._threshold + _SURE:
-                similar = self._grams.jaccard(candidate, number)
-                related[place] = similar >= RELATED
-            if similar >= self._threshold:
-                self.near.of[number] = candidate, round(similar, 3)
-                return False
-        if related.any():
-            self._join(number, candidates[related].tolist())
-        return True
+    def _may_be_near(self, others: Index, alike: list[Alike]) -> dict[int, npt.NDArray[np.bool_]]:
+        """For rows with many candidates, as filled-in forms have, which of these a bound of the similarity allows."""
+        few: set[int] = set()
+        many: list[Alike] = []
+        for row, rows, estimates in alike:
+            near = rows[estimates >= self._threshold - _SURE]
+            if len(near) and estimates[0] < self._threshold + _SURE:
+                few.update([row], near.tolist() if len(near) <= _MANY else ())
+                many += [(row, rows, estimates)] if len(near) > _MANY else []
+        self._grams.prepare(others[sorted(few)].tolist())
+        if not many:
+            return {}
+        columns = np.unique(np.concatenate([rows for _, rows, _ in many]))
+        most = self._grams.most_alike(others[[row for row, _, _ in many]].tolist(), others[columns].tolist())
+        return {
+            row: bounds[np.searchsorted(columns, rows)] >= self._threshold
+            for (row, rows, _), bounds in zip(many, most, strict=True)
+        }
+
+    def _nearest(self, number: int, candidates: Index, similar: Shares, tried: Index) -> tuple[int, float] | None:
+        """The first of the candidates that is similar enough, and how much; `similar` is made exact on the way."""
+        for place in tried.tolist():
+            candidate = int(candidates[place])
+            if similar[place] < self._threshold + _SURE:
+                similar[place] = self._grams.jaccard(candidate, number)
+            if similar[place] >= self._threshold:
+                return candidate, round(float(similar[place]), 3)
+        return None
 
     def _join(self, number: int, others: list[int]) -> None:
         """Put a document into one cluster with others; only what was apart makes a pair."""
@@ -144,7 +168,7 @@ class _Search:
         return number
 
 
-def _alike(rows: Sketches, first: int, least: float) -> Iterator[tuple[int, Index, Shares]]:
+def _alike(rows: Sketches, first: int, least: float) -> Iterator[Alike]:
     """Each row from `first` on that has any with the earlier rows that share a band and `least` of their places.
 
     Those come with their share of equal places, the most similar first, then in order.
@@ -163,44 +187,6 @@ def _alike(rows: Sketches, first: int, least: float) -> Iterator[tuple[int, Inde
     ends = [*np.flatnonzero(np.diff(later, prepend=-1)).tolist(), len(later)]
     for start, end in pairwise(ends):
         yield int(later[start]), earlier[start:end].astype(np.int64), estimates[start:end]
-
-
-class _Grams:
-    """Sets of 5-gram hashes of texts; the last ones are kept, as duplicates stand near each other."""
-
-    KEPT = 4_000_000  # hashes, of 8 bytes
-
-    def __init__(self, texts: Texts) -> None:
-        self._texts = texts
-        self._sets: dict[int, Hashes] = {}
-        self._held = 0
-
-    def jaccard(self, a: int, b: int) -> float:
-        """Jaccard similarity of the 5-grams of two documents."""
-        one, other = self._of(a), self._of(b)
-        both = len(np.intersect1d(one, other, assume_unique=True))
-        return both / max(len(one) + len(other) - both, 1)
-
-    def _of(self, number: int) -> Hashes:
-        if number not in self._sets:
-            self._sets[number] = gram_set(self._texts(number))
-            self._held += len(self._sets[number])
-            while self._held > self.KEPT and len(self._sets) > 2:
-                self._held -= len(self._sets.pop(next(iter(self._sets))))
-        return self._sets[number]
-
-
-def gram_set(text: str) -> Hashes:
-    """The different 5-grams of a text without white space, as sorted hashes."""
-    return without_repeats(shingles(ink_of_texts([text]))[0])
-
-
-def without_repeats(hashes: Hashes) -> Hashes:
-    """`np.unique`, five times as fast: numpy 2.4 puts them into a hash table first."""
-    in_order = np.sort(hashes)
-    is_new = np.ones(len(in_order), dtype=np.bool_)
-    np.not_equal(in_order[1:], in_order[:-1], out=is_new[1:])
-    return in_order[is_new]
 
 
 def repeated_hashes(hashes: Sequence[Hashes]) -> Hashes:

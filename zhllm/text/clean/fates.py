@@ -122,8 +122,10 @@ def decide(corpus: Corpus, settings: Settings) -> Fates:
         fates.duplicate_of[number] = first
     related = _drop_near(corpus, settings, fates)
     if settings.profile.min_repeated_paragraph_chars is not None:
+        alive = len(_alive(fates))
         joined = _drop_paragraphs(corpus, settings.profile, fates)
-        if fates.without_lines:  # what is left of two texts may be alike where the whole texts were not
+        # What is left of two texts may be alike where the whole texts were not; and one that goes joined others.
+        if fates.without_lines or len(_alive(fates)) < alive:
             related = _drop_near(corpus, settings, fates)
         related = related + joined
     _split(corpus, settings, fates, related)
