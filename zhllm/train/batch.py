@@ -64,14 +64,3 @@ def stack(rows: Sequence[tuple[Ids, Ids, Ids]], sources: Sequence[Ids] | None = 
     """A batch from (input_ids, labels, position_ids) rows of equal length, and their sources (T,)."""
     inputs, labels, positions = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
     return Batch(inputs, labels, positions, None if sources is None else torch.from_numpy(np.stack(sources)))
-
-
-def positions_of(starts: Ids, first: int, count: int) -> Ids:
-    """(count,) positions of the tokens first..first+count-1, given where documents start.
-
-    A document that began before `first` continues at position 0: its earlier tokens are not seen.
-    """
-    index = np.arange(first, first + count)
-    begin = starts[np.searchsorted(starts, index, side="right") - 1]
-    positions: Ids = index - np.maximum(begin, first)
-    return positions

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zhllm.errors import DataError
-from zhllm.train.batch import IGNORED, Batch, Ids, positions_of, stack
+from zhllm.train.batch import IGNORED, Batch, Ids, stack
 from zhllm.train.packed import META, SOURCES_DTYPE, STARTS_DTYPE, rows_of
 from zhllm.train.packed import PackInfo as PackInfo
 from zhllm.train.packed import SetInfo as SetInfo
@@ -56,10 +56,9 @@ class TokenSet:
         labels = np.full(self.seq_len, IGNORED, np.int64)
         inputs[:count], labels[:count] = seen[:-1], seen[1:]
         begin, end = np.searchsorted(self._starts, (first + 1, first + count + 1))
-        near = self._starts[begin - 1 : end]  # the document that the row begins in, and those that begin in it
-        # A document's first token does not follow from the one before.
-        labels[near[1:] - first - 1] = IGNORED
-        positions = positions_of(near, first, self.seq_len)
+        starts = self._starts[begin:end] - first
+        labels[starts - 1] = IGNORED  # a document's first token does not follow from the one before
+        positions = positions_of(starts[starts < count], self.seq_len)
         positions[count:] = 0  # each padding token is a document of its own
         return inputs, labels, positions
 
@@ -77,6 +76,17 @@ class TokenSet:
         """The given rows as one batch, with the sources of its labels where there are several."""
         sources = [found for i in rows if (found := self.sources(i)) is not None]
         return stack([self.row(i) for i in rows], sources or None)
+
+
+def positions_of(starts: Ids, count: int) -> Ids:
+    """(count,) positions of the tokens of a row, given the places where documents start in it.
+
+    A document that began before the row continues at position 0: its earlier tokens are not seen.
+    """
+    begin = np.zeros(count, np.int64)
+    begin[starts] = starts
+    positions: Ids = np.arange(count) - np.maximum.accumulate(begin)
+    return positions
 
 
 def _mapped(path: Path, dtype: str, count: int, what: str) -> NDArray[Any]:
