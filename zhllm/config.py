@@ -6,14 +6,12 @@ the manifest key are all read from it.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from zhllm.errors import ConfigError
@@ -80,7 +78,9 @@ def name_and_path(value: Path) -> tuple[str, Path]:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """' Did you mean "x"?' for the nearest known word, else the list of known ones."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
     return f' Did you mean "{close[0]}"?' if close else f" Known: {', '.join(known)}."
 
 
@@ -112,48 +112,3 @@ def make(config: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     if problems:
         raise ConfigError("\n".join(problems))
     return config.model_validate(dict(values))
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's own rule keeps the last of two equal keys in silence; here that is an error."""
-
-
-def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise yaml.MarkedYAMLError(problem=f'the key "{key}" stands twice', problem_mark=key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping; raises ConfigError with file, line and column."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {error.problem}.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: holds {type(content).__name__}, not a mapping of keys.")
-    return content
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Split one `--set key=value`; the value is read as YAML (numbers, lists, null)."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {text}: is not key=value.")
-    try:
-        return key.strip(), yaml.safe_load(value) if value.strip() else ""
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}: the value is not valid YAML.") from error

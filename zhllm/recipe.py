@@ -26,13 +26,12 @@ from zhllm.config import (
     is_named,
     name_and_path,
     nearest,
-    parse_assignment,
     problems_of,
-    read_yaml,
     role_of,
 )
 from zhllm.errors import ConfigError
 from zhllm.stage import Result, Stage, check_inputs, execute, load
+from zhllm.yaml_file import parse_assignment, read_yaml
 
 Scalar = str | int | float | bool | None
 StepName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # a folder's name inside the run folder

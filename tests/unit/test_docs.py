@@ -20,11 +20,12 @@ import pytest
 
 from zhllm.cli import cli
 from zhllm.commands import STAGES, TOOLS
-from zhllm.config import make, read_yaml
+from zhllm.config import make
 from zhllm.errors import ZhllmError
 from zhllm.flags import config_from_flags
 from zhllm.recipe import Recipe, open_recipe
 from zhllm.stage import execute, load
+from zhllm.yaml_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"

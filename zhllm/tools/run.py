@@ -31,9 +31,9 @@ def command(recipe: Path, out: Path | None, assignments: tuple[str, ...], check:
     zhllm run recipes/demo -o runs/demo
     zhllm run recipes/llama2-7b -o runs/mine --set base=/models/llama2 --set documents=/data
     """
-    from zhllm.config import read_yaml
     from zhllm.errors import ConfigError
     from zhllm.recipe import as_shell, check_sources, find_recipe, open_recipe
+    from zhllm.yaml_file import read_yaml
 
     if steps:
         file = find_recipe(recipe)

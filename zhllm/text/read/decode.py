@@ -15,6 +15,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from zhllm.text.frequent import FREQUENT_HAN
 
@@ -54,13 +55,18 @@ LINES_PER_BAD = 100
 
 # Full-width forms, circled numbers and box drawing say nothing about the language.
 _TELLING = re.compile(r"[^\x00-\x7f\u2460-\u25ff\uff00-\uff5e]")
-_PLAUSIBLE = re.compile(f"[{FREQUENT_HAN}，。、；：？！“”‘’（）《》〈〉【】…—·「」『』]")
 _KANA = re.compile(r"[\u3041-\u30ff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffe\uffff]")
 
 # UTF-8 that was read as Latin-1 or Windows-1252 and saved so: each Chinese character is an accented letter and two
 # more, of which about half are controls (C1). No binary data: `clean` mends it.
 _ACCENTED = re.compile(r"[\xc2-\xf4][^\x00-\x7f\xc0-\xff]{1,3}")
+
+
+@cache
+def _plausible() -> re.Pattern[str]:
+    """What real Chinese is mostly made of; compiling it takes longer than most files, which are UTF-8, need."""
+    return re.compile(f"[{FREQUENT_HAN}，。、；：？！“”‘’（）《》〈〉【】…—·「」『』]")
 
 
 class DecodeError(ValueError):
@@ -213,7 +219,7 @@ def _score(data: bytes, family: tuple[str, ...]) -> tuple[float, str]:
             continue
         if encoding in _WIDE:
             return _wide_share(text), encoding
-        proof = _KANA if encoding == _RIVAL else _PLAUSIBLE
+        proof = _KANA if encoding == _RIVAL else _plausible()
         return len(proof.findall(text)) / (len(_TELLING.findall(text)) + DOUBT_CHARS), encoding
     return 0.0, ""
 
@@ -225,7 +231,7 @@ def _wide_share(text: str) -> float:
     telling = len(_TELLING.findall(text))
     if telling * 5 < len(text):
         return (len(text) - telling) / (len(text) + DOUBT_CHARS)
-    return len(_PLAUSIBLE.findall(text)) / (telling + DOUBT_CHARS)
+    return len(_plausible().findall(text)) / (telling + DOUBT_CHARS)
 
 
 def _sample(text: str) -> str:
@@ -239,4 +245,4 @@ def _sample(text: str) -> str:
 def is_plausible_chinese(text: str) -> bool:
     """Whether the characters beyond ASCII are those of real Chinese (see MIN_FREQUENT_SHARE)."""
     telling = len(_TELLING.findall(text))
-    return len(_PLAUSIBLE.findall(text)) >= MIN_FREQUENT_SHARE * telling
+    return len(_plausible().findall(text)) >= MIN_FREQUENT_SHARE * telling

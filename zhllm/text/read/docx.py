@@ -15,7 +15,8 @@ from lxml import etree
 from zhllm.text.document import Marks, Parsed, UnreadableError, meta_of
 from zhllm.text.read.archives import open_zip, open_zipped
 from zhllm.text.read.html import CELL_SEPARATOR
-from zhllm.text.read.streams import MAX_WHOLE_BYTES, TooLargeError, xml_events
+from zhllm.text.read.streams import MAX_WHOLE_BYTES, TooLargeError
+from zhllm.text.read.xml import xml_events
 
 # One paragraph or table is held as a tree, about 250 bytes an element.
 MAX_BLOCK_ELEMENTS = 1_000_000

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from lxml import etree
 
 from zhllm.text.document import Document, Item, Rejected, UnreadableError, json_of, meta_of
-from zhllm.text.read.streams import xml_events
 from zhllm.text.read.wikitext import wikitext_to_text
+from zhllm.text.read.xml import xml_events
 
 # A page of the Wikipedia has up to 2 MB; more small elements than this in one page are an attack.
 MAX_PAGE_ELEMENTS = 100_000

@@ -15,8 +15,9 @@ from lxml import etree
 
 from zhllm.text.document import UnreadableError
 from zhllm.text.read.archives import open_zip, open_zipped
-from zhllm.text.read.streams import MAX_WHOLE_BYTES, TooLargeError, xml_events
+from zhllm.text.read.streams import MAX_WHOLE_BYTES, TooLargeError
 from zhllm.text.read.tables import Row
+from zhllm.text.read.xml import xml_events
 
 MAX_STRINGS = 2_000_000
 MAX_COLUMNS = 16_384  # Excel's own limit
