@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dirt
-import numpy as np
 import pytest
 
 from zhllm.text.clean import remembered
 from zhllm.text.clean.cleaning import CleanedDocs, Rules, clean_documents
-from zhllm.text.clean.remembered import clean_once, forget
+from zhllm.text.clean.remembered import SAMPLE_CHARS, Outcome, clean_once, forget
 from zhllm.text.document import Document
 
 
@@ -18,11 +17,20 @@ def documents(texts: Sequence[str], name: str) -> list[Document]:
     return [Document(f"{name}{i}", text, name, f'{{"n":{i}}}') for i, text in enumerate(texts)]
 
 
-def same(one: CleanedDocs, other: CleanedDocs) -> None:
-    for name in ("documents", "refusals", "effects", "counts", "digests"):
-        assert getattr(one, name) == getattr(other, name), name
-    assert np.array_equal(one.sketches, other.sketches)
-    assert all(np.array_equal(a, b) for a, b in zip(one.paragraphs, other.paragraphs, strict=True))
+def same(found: Sequence[Outcome], own: Sequence[Document], rules: Rules, known: set[str]) -> None:
+    """What is given for some documents is what cleaning gives, but of a text in `known` or given before a sample."""
+    cleaned, known = clean_documents(own, rules), set(known)
+    for i, (document, outcome) in enumerate(zip(own, found, strict=True)):
+        text, refusal, counts = cleaned.documents[i].text, cleaned.refusals[i], cleaned.counts[i]
+        assert (outcome.reason, outcome.detail) == (("", "") if refusal is None else (refusal.reason, refusal.detail))
+        assert (outcome.chars, outcome.han, outcome.words) == (len(text), counts.han, counts.words)
+        assert (outcome.digest, outcome.sketch) == (cleaned.digests[i], cleaned.sketches[i].tobytes())
+        assert (outcome.final, outcome.chars_before) == (text, len(document.text))
+        assert (outcome.effects, outcome.is_changed) == (cleaned.effects[i], text != document.text)
+        is_whole = refusal is None and document.text not in known
+        assert outcome.text == (text if is_whole else text[:SAMPLE_CHARS]) or not text
+        assert outcome.paragraphs.tolist() == ([] if document.text in known else cleaned.paragraphs[i].tolist())
+        known.add(document.text)
 
 
 @pytest.fixture
@@ -37,13 +45,24 @@ def test_it_gives_what_cleaning_gives(texts: list[str], monkeypatch: pytest.Monk
     monkeypatch.setattr(remembered, "MAX_CHARS", max_chars)
     forget()
     rules = Rules(traditional="simplify")
+    known: set[str] = set()
     for name, some in (
         ("a", texts),
         ("b", texts[::-1]),
         ("c", texts[10:] + ["新的一篇文章，从前没有见过。"]),
         ("d", []),
     ):
-        same(clean_once(documents(some, name), rules, "run"), clean_documents(documents(some, name), rules))
+        own = documents(some, name)
+        same(clean_once(own, rules, "run", name), own, rules, known)
+        known |= set(some) if max_chars > 2000 else set()
+
+
+def test_only_a_text_of_an_earlier_portion_is_a_duplicate(texts: list[str]) -> None:
+    """Ray may give a process portions in any order."""
+    forget()
+    own = documents(texts, "a")
+    for portion in ("0000001-0000001", "0000001-0000000", "0000001-0000000"):
+        same(clean_once(own, Rules(), "run", portion), own, Rules(), set())
 
 
 def test_a_text_is_cleaned_once_in_a_run_and_anew_in_the_next(
@@ -57,10 +76,14 @@ def test_a_text_is_cleaned_once_in_a_run_and_anew_in_the_next(
 
     monkeypatch.setattr(remembered, "clean_documents", counting)
     forget()
-    for run, rules in (("one", Rules()), ("one", Rules()), ("two", Rules(masked=()))):
-        found = clean_once(documents(texts, "a"), rules, run)
-        same(found, clean_documents(documents(texts, "a"), rules))
-    assert cleaned == [len(set(texts)), 0, len(set(texts))]
+    own, twice = documents(texts, "a"), set(texts)
+    for run, portion, rules, known in (
+        ("one", "0", Rules(), set[str]()),
+        ("one", "1", Rules(), twice),
+        ("two", "0", Rules(masked=()), set[str]()),
+    ):
+        same(clean_once(own, rules, run, portion), own, rules, known)
+    assert cleaned == [len(twice), len(twice)]
     forget()
-    clean_once(documents(texts, "a"), Rules(), "two")
-    assert cleaned[-1] == len(set(texts))
+    clean_once(own, Rules(), "two", "1")
+    assert cleaned[-1] == len(twice)

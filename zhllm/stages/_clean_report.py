@@ -244,7 +244,7 @@ def _duplicates(corpus: Corpus, fates: Fates) -> dict[str, Any]:
 def _sample(corpus: Corpus, number: int) -> str:
     """How a document begins; what could not be read was not masked either."""
     from zhllm.text.clean.changes import obscured
-    from zhllm.text.clean.first_pass import SAMPLE_CHARS
+    from zhllm.text.clean.remembered import SAMPLE_CHARS
 
     text = corpus.text(number)[:SAMPLE_CHARS]
     return obscured(text, 0, len(text))

@@ -139,7 +139,12 @@ def _mask_lines(text: str, kinds: tuple[Kind, ...]) -> tuple[str, Counter[Kind]]
 
 def digest_of(text: str) -> bytes:
     """Equal for texts that differ in white space only (ASCII's, which is all that `normalise` leaves); 16 bytes."""
-    return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass").translate(None, b" \t\n\r"))
+    return digest_of_utf8(text.encode("utf-8", "surrogatepass"))
+
+
+def digest_of_utf8(data: bytes) -> bytes:
+    """`digest_of` for the bytes of a text."""
+    return xxhash.xxh3_128_digest(data.translate(None, b" \t\n\r"))
 
 
 def clean_documents(documents: Sequence[Document], rules: Rules) -> CleanedDocs:

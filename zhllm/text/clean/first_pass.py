@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from zhllm.text.clean.changes import NORMALISED, change_in
-from zhllm.text.clean.cleaning import CleanedDocs, Rules
+from zhllm.text.clean.changes import change_in
+from zhllm.text.clean.cleaning import Rules
 from zhllm.text.clean.contamination import EvaluationGrams
 from zhllm.text.clean.identity import masked_identities, masked_identity
-from zhllm.text.clean.normalise import normalise
-from zhllm.text.clean.parts import SUFFIX, Rows, write_part
+from zhllm.text.clean.parts import SUFFIX, Row, write_part
 from zhllm.text.clean.pii import Kind, mask
 from zhllm.text.clean.portions import Portion
-from zhllm.text.clean.remembered import clean_once
-from zhllm.text.clean.sketches import PLACES
+from zhllm.text.clean.remembered import Change, Outcome, clean_once, not_cleaned
 from zhllm.text.document import Document, Item, Rejected, without_offsets
 from zhllm.text.read.sources import Keys
 
-SAMPLE_CHARS = 300
 # Places where each rule changed a text, for people to look at: more where there may be no other portion.
 CHANGES_KEPT, CHANGES_KEPT_OF_FIRST = 1, 3
 _CHANGES_TRIED = 6
@@ -43,119 +39,116 @@ class Work:
     run: str  # another one for each run, so that a process which lives on starts anew
 
 
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """The documents of a portion, with personal data masked in what comes with the texts, and their outcomes."""
+
+    before: Sequence[Document]
+    documents: Sequence[Document]
+    outcomes: Sequence[Outcome]
+
+
 def clean_portion(work: Work) -> int:
     """Clean a portion and write its part; the number of its rows."""
     items = list(work.portion.read(work.keys))
-    documents = [item for item in items if isinstance(item, Document)]
-    cleaned = clean_once(documents, work.rules, work.run)
+    before = [item for item in items if isinstance(item, Document)]
     masked = () if work.rules.only_duplicates else work.rules.masked
-    cleaned = replace(cleaned, documents=masked_identities(cleaned.documents, masked))
-    rows = _rows(items, cleaned, masked)
-    write_part(work.folder / (work.portion.key + SUFFIX), rows, _stats(documents, cleaned, work))
+    outcomes = clean_once(before, work.rules, work.run, work.portion.key)
+    done = _Portion(before, masked_identities(before, masked), outcomes)
+    write_part(work.folder / (work.portion.key + SUFFIX), _rows(items, done, masked), _stats(done, work))
     return len(items)
 
 
-def _rows(items: Sequence[Item], cleaned: CleanedDocs, masked: tuple[Kind, ...]) -> Rows:
-    """The columns of the part: what was cleaned, and what could not be read, in the order of the input."""
-    rows = Rows([], [], [], [], [], [], [], [], [], [], np.zeros((len(items), PLACES), dtype=np.uint16), [])
-    docs = iter(range(len(cleaned.documents)))
-    nothing = np.zeros(0, dtype=np.uint64)
-    for row, item in enumerate(items):
-        if isinstance(item, Rejected):
-            identity = item.file if item.line is None else f"{item.file}#{item.line}"
-            reason = "unreadable" if item.kind in ("file", "record") else "not_a_document"
-            where = "" if item.offset is None else f" (byte {item.offset})"
-            sample, detail = (mask(text, masked)[0] for text in (item.sample, item.reason + where))
-            _add(rows, masked_identity(Document(identity, sample, item.file), masked), reason, detail, (0, 0, 0))
-            rows.digests.append(bytes(16))
-            rows.paragraphs.append(nothing)
-            continue
-        i = next(docs)
-        document, refusal, counts = cleaned.documents[i], cleaned.refusals[i], cleaned.counts[i]
-        chars = len(document.text)  # `counts` are of the text before masking
-        if refusal is not None:
-            sample = document.text[:SAMPLE_CHARS] or _sample_before(item.text)
-            document = Document(document.id, sample, document.source, document.meta)
-        elif document.text != item.text:
-            document = Document(document.id, document.text, document.source, without_offsets(document.meta))
-        reason, detail = ("", "") if refusal is None else (refusal.reason, refusal.detail)
-        _add(rows, document, reason, detail, (chars, counts.han, counts.words))
-        rows.digests.append(cleaned.digests[i])
-        rows.paragraphs.append(cleaned.paragraphs[i])
-        rows.sketches[row] = cleaned.sketches[i]
-    return rows
+def _rows(items: Sequence[Item], done: _Portion, masked: tuple[Kind, ...]) -> list[Row]:
+    """The rows of the part: what was cleaned, and what could not be read, in the order of the input."""
+    cleaned = map(_row, done.documents, done.outcomes)
+    if len(items) == len(done.documents):
+        return list(cleaned)
+    return [_row_of_rejected(item, masked) if isinstance(item, Rejected) else next(cleaned) for item in items]
 
 
-def _sample_before(text: str) -> str:
-    """How a text began of which nothing is left, without personal data."""
-    return mask(normalise(text[:SAMPLE_CHARS]))[0]
+def _row(document: Document, outcome: Outcome) -> Row:
+    meta = document.meta
+    if outcome.is_changed and not outcome.reason:
+        meta = without_offsets(meta)
+    return document.id, document.source, meta, outcome
 
 
-def _add(rows: Rows, document: Document, reason: str, detail: str, numbers: tuple[int, int, int]) -> None:
-    rows.ids.append(document.id)
-    rows.texts.append(document.text)
-    rows.sources.append(document.source)
-    rows.metas.append(document.meta)
-    rows.reasons.append(reason)
-    rows.details.append(detail)
-    rows.chars.append(numbers[0])
-    rows.han.append(numbers[1])
-    rows.words.append(numbers[2])
+def _row_of_rejected(item: Rejected, masked: tuple[Kind, ...]) -> Row:
+    identity = item.file if item.line is None else f"{item.file}#{item.line}"
+    reason = "unreadable" if item.kind in ("file", "record") else "not_a_document"
+    where = "" if item.offset is None else f" (byte {item.offset})"
+    sample, detail = (mask(text, masked)[0] for text in (item.sample, item.reason + where))
+    return _row(masked_identity(Document(identity, "", item.file), masked), not_cleaned(sample, reason, detail))
 
 
-def _stats(before: Sequence[Document], cleaned: CleanedDocs, work: Work) -> dict[str, Any]:
+def _stats(done: _Portion, work: Work) -> dict[str, Any]:
     """What the report tells of a part: counts by rule, samples of changes, short lines by documents."""
     effects: Counter[str] = Counter()
-    docs: Counter[str] = Counter()
-    for document, after, effect in zip(before, cleaned.documents, cleaned.effects, strict=True):
-        effects.update(effect)
-        docs.update(effect.keys() or ((NORMALISED,) if document.text != after.text else ()))
+    for outcome in done.outcomes:
+        for name, times in outcome.effects.items():
+            effects[name] += times
+    is_first = not (work.portion.file or work.portion.number)
     return {
-        "docs_in": len(before),
-        "chars_in": sum(len(document.text) for document in before),
+        "docs_in": len(done.outcomes),
+        "chars_in": sum(outcome.chars_before for outcome in done.outcomes),
         "effects": effects,
-        "docs_changed": docs,
-        "changes": _changes(
-            before, cleaned, CHANGES_KEPT if work.portion.file or work.portion.number else CHANGES_KEPT_OF_FIRST
-        ),
-        "short_lines": _short_lines(cleaned),
-        "contaminated": _contaminated(cleaned, work.rules.against),
+        "docs_changed": Counter(chain.from_iterable(outcome.rules for outcome in done.outcomes)),
+        "changes": _changes(done, CHANGES_KEPT_OF_FIRST if is_first else CHANGES_KEPT),
+        "short_lines": _short_lines(done.outcomes),
+        "contaminated": _contaminated(done.outcomes, work.rules.against),
     }
 
 
-def _changes(before: Sequence[Document], cleaned: CleanedDocs, most: int) -> dict[str, list[list[str]]]:
+def _changes(done: _Portion, most: int) -> dict[str, list[list[str]]]:
     """Of the first documents that each rule changed: id, and the place before and after."""
     changes: dict[str, list[list[str]]] = {}
     tried: Counter[str] = Counter()
-    for document, after, effect in zip(before, cleaned.documents, cleaned.effects, strict=True):
-        for name in effect or ((NORMALISED,) if document.text != after.text else ()):
+    for before, after, outcome in zip(done.before, done.documents, done.outcomes, strict=True):
+        for name in outcome.rules:
             if len(changes.get(name, ())) < most and tried[name] < _CHANGES_TRIED:
                 tried[name] += 1
-                change = change_in(name, document.text, after.text)
+                change = _change(name, before.text, outcome)
                 if change is not None:
                     changes.setdefault(name, []).append([after.id, *change])
     return changes
 
 
-def _contaminated(cleaned: CleanedDocs, against: EvaluationGrams | None) -> dict[str, int]:
+def _change(name: str, before: str, outcome: Outcome) -> Change | None:
+    """What a rule did to a text, which is looked for once."""
+    if name not in outcome.changes:
+        change = change_in(name, before, outcome.final)
+        outcome.changes[name] = None if change is None else list(change)
+    return outcome.changes[name]
+
+
+def _contaminated(outcomes: Sequence[Outcome], against: EvaluationGrams | None) -> dict[str, int]:
     """Documents dropped because of each evaluation file, by its number; one may hold texts of several."""
     docs: Counter[str] = Counter()
-    for refusal, effect in zip(cleaned.refusals, cleaned.effects, strict=True):
-        if against is not None and refusal is not None and refusal.reason == "contaminated":
-            numbers = (name.removeprefix("item_") for name in effect if name.startswith("item_"))
+    for outcome in outcomes if against is not None else ():
+        if against is not None and outcome.reason == "contaminated":
+            numbers = (name.removeprefix("item_") for name in outcome.effects if name.startswith("item_"))
             docs.update({str(against.items[int(number)].file) for number in numbers})
     return docs
 
 
-def _short_lines(cleaned: CleanedDocs) -> dict[str, int]:
+def _short_lines(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """Short lines and the documents they stand in, of the first documents of the part that are kept."""
     counted: Counter[str] = Counter()
-    chars = docs = 0
-    for document, refusal in zip(cleaned.documents, cleaned.refusals, strict=True):
-        if refusal is None:
-            counted.update({line for line in document.text.split("\n") if 2 <= len(line) <= MAX_COMMON_LINE_CHARS})
-            chars, docs = chars + len(document.text), docs + 1
-            if chars >= LINES_COUNTED_CHARS:
-                break
+    docs = 0
+    for text in _first_kept(outcomes):
+        counted.update({line for line in text.split("\n") if 2 <= len(line) <= MAX_COMMON_LINE_CHARS})
+        docs += 1
     often = sorted(((n, line) for line, n in counted.items() if n > 1), key=lambda pair: (-pair[0], pair[1]))
     return {"": docs} | {line: n for n, line in often[:LINES_KEPT]}
+
+
+def _first_kept(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """The cleaned texts of the first documents that are kept, up to LINES_COUNTED_CHARS."""
+    chars = 0
+    for outcome in outcomes:
+        if not outcome.reason:
+            yield outcome.final
+            chars += len(outcome.final)
+            if chars >= LINES_COUNTED_CHARS:
+                return

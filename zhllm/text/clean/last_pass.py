@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,16 +17,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zhllm.errors import ProofError
-from zhllm.text.clean.cleaning import digest_of
+from zhllm.text.clean.cleaning import digest_of_utf8
 from zhllm.text.clean.fates import REFUSED, TRAIN, VALID, Corpus, Fates
-from zhllm.text.clean.first_pass import SAMPLE_CHARS
 from zhllm.text.clean.parts import Part
+from zhllm.text.clean.remembered import SAMPLE_CHARS
 from zhllm.text.read.parquet import DOCUMENT_SCHEMA, on_disk, parquet_writer
 
 # About 50 MB of text: what one worker writes at a time.
 SHARD_CHARS = 16_000_000
 REJECTED_COLUMNS = ("id", "reason", "detail", "source", "sample")
 _REJECTED_SCHEMA = pa.schema([(name, pa.string()) for name in REJECTED_COLUMNS])
+# A byte of UTF-8 that begins a character, as a signed number; those that go on one are less.
+_FIRST_OF_CHAR = -64
 T = TypeVar("T")
 _SPLITS = {"train": TRAIN, "valid": VALID}
 
@@ -128,21 +131,15 @@ def _write(writer: pq.ParquetWriter, table: pa.Table) -> int:
 
 def _rejected(part: Part, fates: PartFates) -> pa.Table:
     """The rows that are not kept, with their reasons."""
-    chosen = np.flatnonzero(fates.fate < TRAIN).tolist()
-    refused = {name: part.column(name) for name in ("reason", "detail")} if chosen else {}
-    why = [
-        (refused["reason"][row], refused["detail"][row]) if fates.fate[row] == REFUSED else fates.dropped[row]
-        for row in chosen
-    ]
-    table = part.table(np.array(chosen, dtype=np.int64), {})
-    columns = [
-        table["id"],
-        pa.array([reason for reason, _ in why], pa.string()),
-        pa.array([detail for _, detail in why], pa.string()),
-        table["source"],
-        pa.array([text[:SAMPLE_CHARS] for text in table["text"].to_pylist()], pa.string()),
-    ]
-    return pa.Table.from_arrays(columns, schema=_REJECTED_SCHEMA)
+    chosen = np.flatnonzero(fates.fate < TRAIN)
+    table = part.table(chosen, {})
+    why = fates.dropped
+    if (fates.fate == REFUSED).any():
+        why = dict(enumerate(zip(part.column("reason"), part.column("detail"), strict=True))) | why
+    reasons, details = zip(*(why[row] for row in chosen.tolist()), strict=True) if len(chosen) else ((), ())
+    samples = [text[:SAMPLE_CHARS] for text in table["text"].to_pylist()]
+    columns = [table["id"], pa.array(reasons, pa.string()), pa.array(details, pa.string()), table["source"]]
+    return pa.Table.from_arrays([*columns, pa.array(samples, pa.string())], schema=_REJECTED_SCHEMA)
 
 
 def _read_back(paths: dict[str, Path], rows: Counter[str]) -> tuple[Counter[str], bytes]:
@@ -155,7 +152,16 @@ def _read_back(paths: dict[str, Path], rows: Counter[str]) -> tuple[Counter[str]
             raise ProofError(f"{paths[name]}: {file.metadata.num_rows} rows on disk, {rows[name]} were written.")
         if name in _SPLITS:
             for batch in file.iter_batches(columns=["text"]):
-                texts: Sequence[str] = batch.column(0).to_pylist()
-                chars[name] += sum(map(len, texts))
-                digests += map(digest_of, texts)
+                ends, data = _utf8(batch.column(0))
+                chars[name] += int(np.count_nonzero(np.frombuffer(data, np.int8) >= _FIRST_OF_CHAR))
+                digests += (digest_of_utf8(data[start:end]) for start, end in pairwise(ends))
     return chars, b"".join(digests)
+
+
+def _utf8(column: pa.StringArray) -> tuple[list[int], bytes]:
+    """The bytes of all texts of a column, and where each begins and ends in them: as quick as text is to look at."""
+    _, offsets, data = column.buffers()
+    ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    if data is None:
+        return ends.tolist(), b""
+    return (ends - ends[0]).tolist(), data[int(ends[0]) : int(ends[-1])].to_pybytes()

@@ -1,7 +1,8 @@
 """What `clean` knows of a portion after its first pass: one Arrow file each, mapped into memory afterwards.
 
 It holds the cleaned text and what decides its fate among all others: the digest, the sketch, the hashes of
-its paragraphs. Files are written under another name first, so a part that is there is whole.
+its paragraphs. Of a text that an earlier document has it holds a sample, as that one alone may be kept.
+Files are written under another name first, so a part that is there is whole.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import orjson
 import pyarrow as pa
 
 from zhllm.text.clean.grams import Hashes
+from zhllm.text.clean.remembered import Outcome
 from zhllm.text.clean.sketches import PLACES, Sketches
 from zhllm.text.document import without_offsets
 from zhllm.text.read.parquet import on_disk
@@ -43,40 +44,21 @@ _SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The columns of a part, one entry for each document or rejected input; `sketches` [D, 128]."""
-
-    ids: list[str]
-    texts: list[str]
-    sources: list[str]
-    metas: list[str]
-    reasons: list[str]
-    details: list[str]
-    chars: list[int]
-    han: list[int]
-    words: list[int]
-    digests: list[bytes]
-    sketches: Sketches
-    paragraphs: list[Hashes]
+# Of a document, or of input that gave none: id, source, meta, and what cleaning gave.
+Row = tuple[str, str, str, Outcome]
 
 
-def write_part(path: Path, rows: Rows, stats: dict[str, Any]) -> None:
+def write_part(path: Path, rows: Sequence[Row], stats: dict[str, Any]) -> None:
     """Write a part whole; equal rows give equal bytes."""
-    lengths = np.array([0, *map(len, rows.paragraphs)], dtype=np.int32)
-    flat = np.concatenate([np.zeros(0, dtype=np.uint64), *rows.paragraphs])
+    ids, sources, metas, outcomes = _columns(rows, 4)
+    texts, reasons, details, chars, han, words, digests, sketches, paragraphs = _columns(outcomes, 9)
+    lengths = np.array([0, *map(len, paragraphs)], dtype=np.int32)
+    flat = np.concatenate([np.zeros(0, dtype=np.uint64), *paragraphs])
     columns = [
-        pa.array(rows.ids, pa.string()),
-        pa.array(rows.texts, pa.string()),
-        pa.array(rows.sources, pa.string()),
-        pa.array(rows.metas, pa.string()),
-        pa.array(rows.reasons, pa.string()),
-        pa.array(rows.details, pa.string()),
-        pa.array(rows.chars, pa.int32()),
-        pa.array(rows.han, pa.int32()),
-        pa.array(rows.words, pa.int32()),
-        pa.array(rows.digests, pa.binary(16)),
-        _fixed(rows.sketches),
+        *(pa.array(column, pa.string()) for column in (ids, texts, sources, metas, reasons, details)),
+        *(pa.array(column, pa.int32()) for column in (chars, han, words)),
+        _fixed(digests, 16),
+        _fixed(sketches, 2 * PLACES),
         pa.ListArray.from_arrays(pa.array(np.cumsum(lengths, dtype=np.int32)), pa.array(flat)),
     ]
     schema = _SCHEMA.with_metadata({"stats": orjson.dumps(stats)})
@@ -100,9 +82,15 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def _fixed(rows: Sketches) -> pa.Array:
-    buffer = pa.py_buffer(np.ascontiguousarray(rows))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(2 * PLACES), len(rows), [None, buffer])
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[Sequence[Any]]:
+    """The first columns of some rows."""
+    columns: list[Sequence[Any]] = [*zip(*rows, strict=True)] or [()] * count
+    return columns[:count]
+
+
+def _fixed(values: Sequence[bytes], size: int) -> pa.Array:
+    buffer = pa.py_buffer(b"".join(values))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(size), len(values), [None, buffer])
 
 
 class Part:

@@ -30,6 +30,7 @@ _RECORDS = (".jsonl", ".ndjson", ".json")
 _STREAMED = (*_RECORDS, ".parquet", ".csv", ".tsv", ".xml")
 # A line that long is parsed by itself, with all of `parse_line`'s checks.
 _LONG_LINE_BYTES = 4_000_000
+_IDENTITIES = (str, int, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +66,26 @@ class Portion:
 
 def _read_lines(portion: Portion, keys: Keys) -> Iterator[Item]:
     """The records of JSON lines: those of the usual form quickly, all others by `parse_line`."""
-    offset, loads = portion.offset, orjson.loads
-    end = offset + len(portion.lines)
-    for line, data in enumerate(portion.lines.split(b"\n"), portion.line):
-        if data and (len(data) > 1 or not data.isspace()):
-            document = None
-            if len(data) < _LONG_LINE_BYTES:
-                try:
-                    document = _usual(loads(data), portion.name, line, keys)
-                except ValueError:
-                    document = None
-            if document is None:
-                size = len(data) + (offset + len(data) < end)
-                yield from _unusual(data, portion.name, offset, line, keys, size)
-            else:
-                yield document
-        offset += len(data) + 1
+    data, name, start, line = portion.lines, portion.name, 0, portion.line
+    view = memoryview(data)
+    while start < len(data):
+        end = data.find(b"\n", start) + 1 or len(data)
+        document = _usual(view[start:end], name, line, keys) if end - start < _LONG_LINE_BYTES else None
+        if document is not None:
+            yield document
+        elif not (written := data[start:end]).isspace():
+            yield from _unusual(written.removesuffix(b"\n"), name, portion.offset + start, line, keys, end - start)
+        start, line = end, line + 1
 
 
-def _usual(value: object, name: str, line: int, keys: Keys) -> Document | None:
+def _usual(data: memoryview, name: str, line: int, keys: Keys) -> Document | None:
     """The document of a record with a text and no surprises; orjson gives no lone surrogates."""
-    if not isinstance(value, dict):
+    try:
+        value = orjson.loads(data)
+        text, identity = value.pop(keys.text), value.pop(keys.id, None)
+    except (ValueError, KeyError, AttributeError, TypeError):  # no JSON, no text, no object
         return None
-    text, identity = value.pop(keys.text, None), value.pop(keys.id, None)
-    if not isinstance(text, str) or not isinstance(identity, str | int | None) or isinstance(identity, bool):
+    if type(text) is not str or type(identity) not in _IDENTITIES:
         return None
     identity = f"{name}#{line}" if identity in (None, "") else str(identity)
     return Document(identity, text, name, orjson.dumps(value).decode() if value else "{}")
@@ -176,31 +173,38 @@ class _Stream:
             self.fault = f"it cannot be read ({error.strerror or error})"
         return b""
 
+    def read_on(self, held: bytes) -> tuple[bytes, bool]:
+        """What is held and what comes next, a portion or more of it, and whether the file may go on after that."""
+        pieces, size = [held], len(held)
+        while data := self.read():
+            pieces.append(data)
+            size += len(data)
+            if size >= PORTION_BYTES:
+                break
+        return b"".join(pieces), bool(data)
+
 
 def _cut(number: int, file: SourceFile, opened: BinaryIO) -> Iterator[Portion]:
     """A stream of JSON lines in portions that end at line ends."""
-    held, offset, line, k, taken = bytearray(), 0, 1, 0, 0
-    stream, data = _Stream(opened), b"-"
-    while data:
-        data = stream.read()
-        held += data
-        if len(held) < PORTION_BYTES and data:
-            continue
+    held, offset, line, k, taken = b"", 0, 1, 0, 0
+    stream, goes_on = _Stream(opened), True
+    while goes_on:
+        held, goes_on = stream.read_on(held)
         # What stands behind the last line end of a damaged file is cut off.
-        end = (held.rfind(b"\n") + 1) if data or stream.fault else len(held)
+        end = (held.rfind(b"\n") + 1) if goes_on or stream.fault else len(held)
         if not end and len(held) > MAX_RECORD_BYTES:
-            begins = bytes(held[:1000])
+            begins = held[:1000]
             size, held = _skip_line(stream, held)
             if not stream.fault:
                 yield Portion(number, k, items=[_too_long(begins, file.name, offset, line, size)])
                 offset, line, k = offset + size, line + 1, k + 1
         elif end:
-            if held[:end].strip():
+            lines, held = held[:end], held[end:]
+            if not lines.isspace():
                 now = _position(opened)
-                yield Portion(number, k, file.name, bytes(held[:end]), offset, line, bytes_on_disk=now - taken)
+                yield Portion(number, k, file.name, lines, offset, line, bytes_on_disk=now - taken)
                 taken, k = now, k + 1
-            offset, line = offset + end, line + held.count(b"\n", 0, end)
-            del held[:end]
+            offset, line = offset + end, line + lines.count(b"\n")
     if stream.fault:
         where = f"after {line - 1} lines {stream.fault}"
         yield Portion(number, k, items=[Rejected(file.name, "file", where, offset, line)])
@@ -219,12 +223,12 @@ def _position(opened: BinaryIO) -> int:
     return raw.consumed() if isinstance(raw, Guarded) else opened.tell()
 
 
-def _skip_line(stream: _Stream, held: bytearray) -> tuple[int, bytearray]:
+def _skip_line(stream: _Stream, held: bytes) -> tuple[int, bytes]:
     """Read on to the end of a line that is too long: its bytes, and what was read beyond it."""
     size = 0
     while b"\n" not in held:
         size += len(held)
-        held = bytearray(stream.read())
+        held = stream.read()
         if not held:
             return size, held
     end = held.index(b"\n") + 1
