@@ -92,7 +92,12 @@ spoilt = st.builds(
         ]
     ),
 )
-texts = st.lists(awkward | from_lines() | spoilt, min_size=1, max_size=8)
+headed = st.builds(
+    lambda paged_text, between: paged_text.replace("\n", between, 2),
+    pages,
+    st.sampled_from(["\n====\n", "\n" + "加我微信领取资料 " * 30 + "\n", "\n\n", "\n返回值\n"]),
+)
+texts = st.lists(awkward | from_lines() | headed | spoilt, min_size=1, max_size=8)
 normal_texts = texts.map(lambda some: [normalise(text) for text in some])
 
 
@@ -220,6 +225,7 @@ def check_clean(some: Sequence[str], rules: Rules) -> None:
 @example([paged("员工手册 2024 {n}/{of}", "", 5, 1), paged("共12{n}\n{n} / {of}", "", 4, 1)])
 @example([paged("{n}/{of} 手册", TABLE, 5, 1), paged("", "{n}", 4, 0)])
 @example([paged("䷀䷁䷂䷃", "", 4, 1), paged("", "{n}", 4, 0), ""])
+@example([paged("员工手册", "加我微信领取资料 " * 40, 4, 1), paged("内部资料\n---", "内部资料", 5, 0)])
 def test_clean(rules: Rules, some: list[str]) -> None:
     check_clean(some, rules)
 

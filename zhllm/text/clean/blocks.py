@@ -190,6 +190,12 @@ def runs_of(mask: Mask) -> tuple[Index, Index]:
     return steps[0::2], steps[1::2]
 
 
+def runs_at(places: Index) -> tuple[Index, Index]:
+    """Start and end of each run of places, which are in order."""
+    breaks = np.flatnonzero(np.diff(places, prepend=-2) != 1)
+    return places[breaks], places[np.append(breaks[1:], len(places)) - 1] + 1 if len(places) else places
+
+
 def _without_edge_blanks(block: Block, flags: npt.NDArray[np.uint8]) -> Block:
     """No blanks at the end of lines, no paragraph indents (U+3000); other U+3000 become spaces."""
     starts, ends = runs_of(flags & _BLANK != 0)

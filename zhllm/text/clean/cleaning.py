@@ -216,7 +216,7 @@ def _signs(block: _Block, scanned: Scan, suspects: Collection[int], rules: Rules
     numbers: dict[Sign, Iterable[int]] = {
         "mojibake": (i for i, counts in enumerate(scanned.counts) if may_be_mojibake(counts)),
         "boilerplate": suspects,
-        "furniture": with_furniture(scanned),
+        "furniture": with_furniture(scanned, suspects),
         "script": with_traditional(scanned) if rules.traditional == "simplify" else (),
         "punctuation": range(len(block.normal)) if rules.punctuation == "chinese" else (),
     }

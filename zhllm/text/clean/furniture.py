@@ -38,7 +38,8 @@ _CONTENTS_END = tuple("0123456789)）")
 # A line that ends so goes on or introduces something; one that begins so is Markdown, code or a list.
 SENTENCE_END = tuple("。；！？：，、;:,!?…{}[]()<>|`=+*#>\\/”")
 SYNTAX_START = tuple(" \t#|`-*>+=<{}[]()~:：.!?$@&/\\\"'0123456789")
-_UNDERLINE = re.compile(r"([-=~^#*:])\1{2,}")  # makes the line above it a heading
+UNDERLINES = "-=~^#*:"
+_UNDERLINE = re.compile(rf"([{UNDERLINES}])\1{{2,}}")  # makes the line above it a heading
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _CODE = re.compile(r"""[<>{}\[\]=`"'$\\_;]""")
 
@@ -63,14 +64,18 @@ class _Page:
 
     def is_on_every_page(self, indices: list[int]) -> bool:
         """Whether lines stand a printed page apart, evenly, from the first page to the last."""
-        places = [self.starts[i] for i in indices]
-        if len(places) < MIN_REPEATS:
-            return False
-        gaps = [b - a for a, b in pairwise(places)]
-        page = median(gaps)
-        even = min(gaps) * MAX_GAP_RATIO >= page and max(gaps) <= page * MAX_GAP_RATIO
-        whole = max(places[0], self.chars - places[-1]) <= page * MAX_GAP_RATIO / 2
-        return even and whole and PAGE_CHARS[0] <= page <= PAGE_CHARS[1]
+        return is_on_every_page([self.starts[i] for i in indices], self.chars)
+
+
+def is_on_every_page(places: list[int], chars: int) -> bool:
+    """Whether places in a text of so many characters stand a printed page apart, evenly, from first to last page."""
+    if len(places) < MIN_REPEATS:
+        return False
+    gaps = [b - a for a, b in pairwise(places)]
+    page = median(gaps)
+    even = min(gaps) * MAX_GAP_RATIO >= page and max(gaps) <= page * MAX_GAP_RATIO
+    whole = max(places[0], chars - places[-1]) <= page * MAX_GAP_RATIO / 2
+    return even and whole and PAGE_CHARS[0] <= page <= PAGE_CHARS[1]
 
 
 def remove_furniture(text: str) -> Furniture:

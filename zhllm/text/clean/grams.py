@@ -133,9 +133,12 @@ class Ink:
 
 def ink_of(block: Block, is_space: Mask) -> Ink:
     """The codes of a block without white space; `is_space` [N]."""
-    codes = block.codes[~is_space]
-    starts = block.starts - np.searchsorted(np.flatnonzero(is_space), block.starts)
-    return Ink(codes, starts)
+    return ink_at(block, np.flatnonzero(~is_space))
+
+
+def ink_at(block: Block, places: Index) -> Ink:
+    """The codes of a block at some places, in order."""
+    return Ink(block.codes.take(places), np.searchsorted(places, block.starts))
 
 
 def ink_of_texts(texts: Sequence[str]) -> Ink:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from zhllm.text.clean import charclass
 from zhllm.text.clean.blocks import NEWLINE, Block, Index, block_of
 from zhllm.text.clean.charclass import CharCounts
-from zhllm.text.clean.grams import Hashes, Ink, ink_of, line_hashes
+from zhllm.text.clean.grams import Hashes, Ink, ink_at, line_hashes
 from zhllm.text.clean.quality import GRAM_CHARS, LONG_ENOUGH_TO_COUNT
 
 _SAMPLED = np.uint64(3)
@@ -51,7 +51,12 @@ class Scan:
     @cached_property
     def ink(self) -> Ink:
         """The codes that are no white space."""
-        return ink_of(self.block, self.classes == charclass.SPACE)
+        return ink_at(self.block, self.ink_places)
+
+    @cached_property
+    def ink_places(self) -> Index:
+        """Where the codes stand that are no white space, [M]."""
+        return np.flatnonzero(self.classes != charclass.SPACE)
 
     @cached_property
     def lines(self) -> Lines:

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from zhllm.text.clean.blocks import CODE_POINTS, Codes, Index, Mask
+from zhllm.text.clean.blocks import CODE_POINTS, Codes, Index, Mask, runs_at
 from zhllm.text.clean.measures import Scan
 from zhllm.text.clean.pii_kinds import words
 from zhllm.text.clean.pii_names import PRIVATE
@@ -107,11 +107,7 @@ def _around(flags: Flags, places: Index, first: int, end: int) -> Flags:
 
 def _numbers(codes: Codes, flags: Flags, digits: Index) -> Index:
     """Where runs of digits begin that may be a telephone, card or IP number, or a part of one."""
-    if not len(digits):
-        return digits
-    breaks = np.flatnonzero(np.diff(digits) != 1)
-    starts = digits[np.concatenate([[0], breaks + 1])]
-    ends = digits[np.concatenate([breaks, [len(digits) - 1]])] + 1
+    starts, ends = runs_at(digits)
     long = np.flatnonzero(ends - starts >= 7)
     grouped = _is_joined(flags, starts, ends, long) | _is_joined(flags, starts, ends, long + 1)
     long = long[grouped | _may_be_number(codes, flags, starts[long], ends[long])]
@@ -148,7 +144,7 @@ def _parted(flags: Flags, starts: Index, ends: Index) -> Index:
     """Three digits, a sign and four more: every number in groups has such a place."""
     lengths = ends - starts
     near = (starts[1:] == ends[:-1] + 1) & _has(flags[ends[:-1]], _BETWEEN)
-    return starts[:-1][near & (lengths[:-1] >= 3) & (lengths[1:] >= 4)]
+    return np.asarray(starts[:-1][near & (lengths[:-1] >= 3) & (lengths[1:] >= 4)])
 
 
 def _dotted(codes: Codes, flags: Flags, starts: Index, ends: Index) -> Index:
@@ -158,7 +154,7 @@ def _dotted(codes: Codes, flags: Flags, starts: Index, ends: Index) -> Index:
     found = starts[: max(len(near) - 2, 0)][near[:-2] & near[1:-1] & near[2:]]
     heads = codes.take(found[:, None] + np.arange(8), mode="clip").tolist()
     is_public = [not "".join(map(chr, head)).startswith(PRIVATE) for head in heads]
-    return found[np.array(is_public, dtype=np.bool_)]
+    return np.asarray(found[np.array(is_public, dtype=np.bool_)])
 
 
 def _plates(flags: Flags, provinces: Index) -> Index:
@@ -202,7 +198,7 @@ def _mailboxes(flags: Flags, ats: Index) -> Index:
     behind = _around(flags, ats, 1, 65)
     label = np.argmin(_has(behind, _NAME), axis=1)
     dotted = _has(behind[np.arange(len(ats)), label], _DOT)
-    return ats[_has(flags[ats - 1], _NAME) & (label > 0) & dotted]
+    return np.asarray(ats[_has(flags[ats - 1], _NAME) & (label > 0) & dotted])
 
 
 def _long_addresses(codes: Codes, flags: Flags, colons: Index) -> Index:

@@ -8,19 +8,28 @@ Shapes: N codes, M codes of ink, D documents, L lines.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from zhllm.text.clean import charclass
-from zhllm.text.clean.blocks import CODE_POINTS, SPACE, TAB, Codes, Index, Mask, runs_of
+from zhllm.text.clean.blocks import CODE_POINTS, SPACE, TAB, Codes, Index, Mask, runs_at
 from zhllm.text.clean.boilerplate import MAX_LINE_CHARS, TRIGGERS
 from zhllm.text.clean.charclass import CharCounts
-from zhllm.text.clean.furniture import MAX_HEADER_CHARS, MIN_HAN, MIN_REPEATS, SENTENCE_END, SYNTAX_START
+from zhllm.text.clean.furniture import (
+    MAX_HEADER_CHARS,
+    MIN_HAN,
+    MIN_REPEATS,
+    SENTENCE_END,
+    SYNTAX_START,
+    UNDERLINES,
+    is_on_every_page,
+)
 from zhllm.text.clean.grams import Ink
-from zhllm.text.clean.measures import Scan
+from zhllm.text.clean.measures import Lines, Scan
 from zhllm.text.script import traditional_characters
 
 _DASHES = "-—–－―~～·•"
@@ -99,21 +108,26 @@ def _table(chars: str) -> Mask:
     return table
 
 
-def with_furniture(scanned: Scan) -> list[int]:
-    """Documents that may hold page numbers, running headers or dotted contents (see `furniture`)."""
-    lines, docs = scanned.lines, scanned.block.docs
-    marks = np.zeros(docs, dtype=np.bool_)
-    short = (lines.lengths > 0) & (lines.lengths <= MAX_HEADER_CHARS)
+def with_furniture(scanned: Scan, shortened: Collection[int] = ()) -> list[int]:
+    """Documents that may hold page numbers, running headers or dotted contents (see `furniture`).
+
+    From those `shortened` lines may go before furniture is looked for.
+    """
+    marks = np.zeros(scanned.block.docs, dtype=np.bool_)
     # Two codes more, so that what stands behind a code can always be asked for.
     flags = np.concatenate([_flags().take(scanned.ink.codes), np.zeros(2, dtype=np.uint8)])
-    marks[_page_words(scanned.ink, flags)] = True
-    _mark_numbered(scanned, flags, short, marks)
-    _mark_leaders(scanned.ink, flags, marks)
-    _mark_whole_lines(scanned, short, marks)
+    leads = np.flatnonzero(flags & _LEADS != 0)
+    kinds = flags[leads]
+    _mark_page_words(scanned, flags, leads[kinds & (_PAGE | _P) != 0], marks)
+    _mark_numbered(scanned, flags, leads[kinds & _DIGIT != 0], marks)
+    _mark_leaders(scanned.ink, flags, leads[kinds & _DOT != 0], marks)
+    _mark_bare_numbers(scanned, marks)
+    _mark_repeated(scanned, shortened, marks)
     return np.flatnonzero(marks).tolist()
 
 
-_DIGIT, _NUMERAL, _DASH, _DOT, _PAGE, _A, _G, _E = (np.uint8(1 << i) for i in range(8))
+_DIGIT, _NUMERAL, _DASH, _DOT, _PAGE, _P = (np.uint8(1 << i) for i in range(6))
+_LEADS = _DIGIT | _DOT | _PAGE | _P
 
 
 @lru_cache(maxsize=1)
@@ -125,45 +139,47 @@ def _flags() -> npt.NDArray[np.uint8]:
         (_DASHES, _DASH),
         (_DOTS, _DOT),
         ("页", _PAGE),
-        ("aA", _A),
-        ("gG", _G),
-        ("eE", _E),
+        ("pP", _P),
     ):
         flags[[ord(char) for char in chars]] |= bit
     return flags
 
 
-def _page_words(ink: Ink, flags: npt.NDArray[np.uint8]) -> Index:
-    """Documents with "页" behind a numeral or "page" before one (white space does not count)."""
-    page = np.flatnonzero(flags & _PAGE != 0)
-    page = page[(page > 0) & (flags[page - 1] & _NUMERAL != 0)]
-    age = np.flatnonzero(((flags[:-2] & _A) != 0) & ((flags[1:-1] & _G) != 0))
-    age = age[age < len(ink.codes) - 3]
-    age = age[(flags[age + 2] & _E != 0) & (flags[age + 3] & _NUMERAL != 0)]
-    return _docs_at(ink, np.concatenate([page, age]))
+def _short(lines: Lines) -> Mask:
+    """Which lines are so short that they may be headers."""
+    return np.asarray((lines.lengths > 0) & (lines.lengths <= MAX_HEADER_CHARS))
 
 
-def _docs_at(ink: Ink, places: Index) -> Index:
-    return np.asarray(np.searchsorted(ink.starts, places, side="right") - 1)
+def _short_lines_at(scanned: Scan, ink: Index) -> Index:
+    """The short lines, each once, in which some codes of ink stand."""
+    numbers = np.searchsorted(scanned.lines.starts, scanned.ink_places[ink], side="right") - 1
+    is_new = np.diff(numbers, prepend=-1) != 0
+    return np.asarray(numbers[is_new & _short(scanned.lines)[numbers]])
 
 
-def _mark_numbered(scanned: Scan, flags: npt.NDArray[np.uint8], short: Mask, marks: Mask) -> None:
+def _mark_page_words(scanned: Scan, flags: npt.NDArray[np.uint8], leads: Index, marks: Mask) -> None:
+    """Texts with a short line with "页" behind a numeral or "page" before one (white space does not count)."""
+    codes, of_page = scanned.ink.codes, flags[leads] & _PAGE != 0
+    chinese = leads[of_page & (flags[leads - 1] & _NUMERAL != 0)]
+    latin = leads[~of_page & (leads < len(codes) - 4)]
+    for behind, letter in enumerate("age", 1):
+        latin = latin[codes[latin + behind] | 0x20 == ord(letter)]
+    latin = latin[flags[latin + 4] & _NUMERAL != 0]
+    for places in (chinese, latin):
+        marks[scanned.lines.docs[_short_lines_at(scanned, places)]] = True
+
+
+def _mark_numbered(scanned: Scan, flags: npt.NDArray[np.uint8], digits: Index, marks: Mask) -> None:
     """Texts with three short lines that hold a number between dashes, or before "/" and another number.
 
     Three make a group of headers; one is enough where the line is nothing else.
     """
-    ink, lines = scanned.ink, scanned.lines
-    digits = flags & _DIGIT != 0
-    starts, ends = runs_of(digits)
+    codes, lines = scanned.ink.codes, scanned.lines
+    starts, ends = runs_at(digits)
     dashed = (flags[starts - 1] & flags[ends] & _DASH != 0) & (ends - starts <= 4)
     # Before "/" the last digits count: a year, or the line before, may end in digits too.
-    behind = ink.codes[np.minimum(ends, len(ink.codes) - 1)]
-    chosen = np.flatnonzero(dashed | ((behind == ord("/")) & digits[ends + 1]))
-    if not len(chosen):
-        return
-    places = np.flatnonzero(scanned.classes != charclass.SPACE)[ends[chosen] - 1]
-    line = np.searchsorted(lines.starts, places, side="right") - 1
-    line = np.unique(line[short[line]])
+    parted = (codes.take(ends, mode="clip") == ord("/")) & (flags[ends + 1] & _DIGIT != 0)
+    line = _short_lines_at(scanned, ends[dashed | parted] - 1)
     marks |= np.bincount(lines.docs[line], minlength=len(marks)) >= MIN_REPEATS
     first = scanned.block.codes[lines.starts[line]]
     last = scanned.block.codes[lines.starts[line] + lines.lengths[line] - 1]
@@ -176,31 +192,72 @@ def _framed() -> Mask:
     return _table(_DASHES + "|")
 
 
-def _mark_leaders(ink: Ink, flags: npt.NDArray[np.uint8], marks: Mask) -> None:
+def _mark_leaders(ink: Ink, flags: npt.NDArray[np.uint8], dots: Index, marks: Mask) -> None:
     """Texts with a number, or its bracket, behind three leader dots."""
-    dots = flags[:-2] & _DOT != 0
-    ends = np.flatnonzero((dots[2:-1] & dots[1:-2] & dots[:-3]) > dots[3:]) + 3
-    behind = ink.codes[ends]
-    marks[_docs_at(ink, ends[(flags[ends] & _DIGIT != 0) | (behind == ord("(")) | (behind == ord("（"))])] = True
+    starts, ends = runs_at(dots)
+    ends = ends[ends - starts >= 3]
+    behind = ink.codes.take(ends, mode="clip")
+    ends = ends[(flags[ends] & _DIGIT != 0) | (behind == ord("(")) | (behind == ord("（"))]
+    marks[np.searchsorted(ink.starts, ends, side="right") - 1] = True
 
 
-def _mark_whole_lines(scanned: Scan, short: Mask, marks: Mask) -> None:
-    """Texts with three bare numbers as lines, or a short Chinese line that stands there three times."""
-    lines, classes = scanned.lines, scanned.classes
-    digit = (classes == charclass.DIGIT) | (scanned.block.codes == ord("/")) | (classes == charclass.SPACE)
-    bare = short & (np.add.reduceat(digit, lines.starts, dtype=np.int64) == lines.lengths + 1)
-    marks |= np.bincount(lines.docs[bare], minlength=len(marks)) >= MIN_REPEATS
-    han = (classes == charclass.HAN) | (classes == charclass.FREQUENT)
-    chosen = np.flatnonzero(short & (np.add.reduceat(han, lines.starts, dtype=np.int64) >= MIN_HAN))
+def _mark_bare_numbers(scanned: Scan, marks: Mask) -> None:
+    """Texts with three short lines of nothing but digits, "/" and white space."""
+    codes, lines = scanned.block.codes, scanned.lines
+    numbers = np.flatnonzero(_short(lines))
+    for place in (lines.starts, lines.starts + lines.lengths - 1):
+        numbers = numbers[_bare().take(codes[place[numbers]])]
+    chars = codes.take(lines.starts[numbers, None] + np.arange(MAX_HEADER_CHARS), mode="clip")
+    bare = _bare().take(chars) | (np.arange(MAX_HEADER_CHARS) >= lines.lengths[numbers, None])
+    docs = lines.docs[numbers[bare.all(axis=1)]]
+    marks |= np.bincount(docs, minlength=len(marks)) >= MIN_REPEATS
+
+
+@lru_cache(maxsize=1)
+def _bare() -> Mask:
+    table: Mask = (charclass.table() == charclass.DIGIT) | (charclass.table() == charclass.SPACE)
+    table[ord("/")] = True
+    return table
+
+
+def _mark_repeated(scanned: Scan, shortened: Collection[int], marks: Mask) -> None:
+    """Texts with a short Chinese line that stands on every page, or at least three times where others may go."""
+    lines, starts = scanned.lines, scanned.block.starts
+    chosen = np.flatnonzero(_short(lines) & (lines.lengths >= MIN_HAN))
     salted = lines.hashes[chosen] ^ lines.docs[chosen].astype(np.uint64)
     in_order = np.sort(salted)
     thrice = in_order[MIN_REPEATS - 1 :][in_order[MIN_REPEATS - 1 :] == in_order[: len(in_order) - MIN_REPEATS + 1]]
-    if len(thrice):
-        repeated = chosen[np.isin(salted, thrice)]
-        last = scanned.block.codes[lines.starts[repeated] + lines.lengths[repeated] - 1]
-        first = scanned.block.codes[lines.starts[repeated]]
-        text = ~_syntax_start().take(first) & ~_sentence_end().take(last)
-        marks[lines.docs[repeated[text]]] = True
+    if not len(thrice):
+        return
+    repeated = chosen[thrice[np.minimum(np.searchsorted(thrice, salted), len(thrice) - 1)] == salted]
+    repeated = repeated[_may_be_headers(scanned, repeated) & ~marks[lines.docs[repeated]]]
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    docs, keys = lines.docs[repeated].tolist(), lines.hashes[repeated].tolist()
+    for line, doc, key in zip(repeated.tolist(), docs, keys, strict=True):
+        groups[doc, key].append(line)
+    for (doc, _), group in groups.items():
+        places = (lines.starts[group] - starts[doc]).tolist()
+        chars = int(starts[doc + 1] - starts[doc]) - 1
+        if doc in shortened or is_on_every_page(places, chars) or _is_underlined(scanned, group):
+            marks[doc] = True
+
+
+def _may_be_headers(scanned: Scan, numbers: Index) -> Mask:
+    """Which short lines are Chinese and neither code nor a part of a sentence."""
+    codes, starts, lengths = scanned.block.codes, scanned.lines.starts[numbers], scanned.lines.lengths[numbers]
+    may_be: Mask = ~_syntax_start().take(codes[starts]) & ~_sentence_end().take(codes[starts + lengths - 1])
+    left = np.flatnonzero(may_be)
+    classes = scanned.classes.take(starts[left, None] + np.arange(MAX_HEADER_CHARS), mode="clip")
+    is_han = (classes == charclass.HAN) | (classes == charclass.FREQUENT)
+    is_han &= np.arange(MAX_HEADER_CHARS) < lengths[left, None]
+    may_be[left] = is_han.sum(axis=1) >= MIN_HAN
+    return may_be
+
+
+def _is_underlined(scanned: Scan, lines: Sequence[int]) -> bool:
+    """Whether behind one of some lines stands what may make it a heading, so that it does not count."""
+    behind = scanned.block.codes.take(scanned.lines.starts.take(np.array(lines) + 1, mode="clip"))
+    return any(chr(code) in UNDERLINES for code in behind.tolist())
 
 
 @lru_cache(maxsize=1)
