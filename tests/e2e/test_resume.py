@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -39,27 +40,48 @@ def command(name: str, out: Path, settings: dict[str, Any]) -> list[str]:
     return words
 
 
-def kill_after(checkpoints: int, words: list[str], out: Path) -> None:
-    """Start the command in a process of its own and SIGKILL it as soon as so many checkpoints stand there."""
-    folder = manifest.checkpoints_of(out)
+def kill_at(step: int, words: list[str], out: Path) -> None:
+    """Start the command in a process of its own and SIGKILL it as soon as it has made so many steps."""
+    metrics = manifest.partial_of(out) / "metrics.jsonl"
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
-        while len(list(folder.glob("step-????????"))) < checkpoints:
+        while not metrics.is_file() or metrics.read_bytes().count(b"\n") < step:
             assert running.poll() is None, running.stderr and running.stderr.read()
             time.sleep(0.002)
         running.kill()
     assert running.returncode == -signal.SIGKILL and not out.exists() and manifest.partial_of(out).is_dir()
 
 
+DRAWN = random.sample(range(11, STEPS - 3), 3)  # other steps in every session
+
+
+@pytest.fixture(scope="module")
+def undisturbed(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> dict[str, manifest.Manifest]:
+    """The manifest of each stage's run that nothing disturbed."""
+    made = {}
+    for name in ("pretrain", "sft"):
+        folder = stage(name, tmp_path_factory.mktemp("undisturbed") / name, **settings_of(name, toy))
+        made[name] = manifest.read(folder)
+    return made
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "damaged"), [("pretrain", True), ("sft", False)])
-def test_killed_and_run_again_it_writes_the_same_bytes(
-    toy: Toy, tmp_path: Path, name: str, damaged: bool, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("draw", "name", "damaged"), [(0, "pretrain", True), (1, "sft", False), (2, "pretrain", False)]
+)
+def test_killed_at_a_random_step_and_run_again_it_writes_the_same_bytes(
+    toy: Toy,
+    tmp_path: Path,
+    undisturbed: dict[str, manifest.Manifest],
+    draw: int,
+    name: str,
+    damaged: bool,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Also where the newest checkpoint is damaged: then from the one before, which is said."""
-    settings = settings_of(name, toy)
-    undisturbed = manifest.read(stage(name, tmp_path / "undisturbed", **settings))
+    settings, step = settings_of(name, toy), DRAWN[draw]
+    print(f"killed at step {step}")
     out = tmp_path / "killed"
-    kill_after(1 + damaged, command(name, out, settings), out)
+    kill_at(step, command(name, out, settings), out)
     newest = max(manifest.checkpoints_of(out).glob("step-????????"))
     if damaged:
         part = newest / "rank-0.pt"
@@ -69,13 +91,13 @@ def test_killed_and_run_again_it_writes_the_same_bytes(
     said = capsys.readouterr().err
     assert f"continuing from {manifest.checkpoints_of(out)}" in said
     assert (f"{newest}: this checkpoint is damaged and is left out" in said) == damaged
-    assert undisturbed is not None and again is not None
-    assert again.files == undisturbed.files and "metrics.jsonl" in again.files
+    assert again is not None
+    assert again.files == undisturbed[name].files and "metrics.jsonl" in again.files
     numbers = {"tokens_per_s"}
     assert {k: v for k, v in again.metrics.items() if k not in numbers} == {
-        k: v for k, v in undisturbed.metrics.items() if k not in numbers
+        k: v for k, v in undisturbed[name].metrics.items() if k not in numbers
     }
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed", "undisturbed"], "nothing else is left"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed"], "nothing else is left"
 
 
 class CountConfig(Config):

@@ -225,4 +225,5 @@ def validated(module: nn.Module, processes: Processes, batches: Sequence[Callabl
             held = (batch if mine < len(batches) else batch.without_labels()).to(processes.device)
             losses: Tensor = module(held.input_ids, held.labels, held.position_ids)[1]
             tally.add(held, losses)
+    processes.reshard(module)
     module.train()

@@ -60,6 +60,15 @@ class Processes:
         with module.no_sync() if stay and self.strategy == "ddp" else nullcontext():  # type: ignore[operator]
             yield
 
+    def reshard(self, module: nn.Module) -> None:
+        """Let go of whole parameters that a forward pass without a backward pass left behind."""
+        if self.strategy == "fsdp2":
+            from torch.distributed.fsdp import FSDPModule
+
+            for part in module.modules():
+                if isinstance(part, FSDPModule):
+                    part.reshard()
+
     def total(self, value: Tensor) -> Tensor:
         """The sum of every process's value."""
         if self.count > 1:
