@@ -175,9 +175,9 @@ def test_a_bound_is_never_under_the_true_jaccard() -> None:
     assert (most >= exact).all() and np.median(most - exact) < 0.05
 
 
-def test_places_that_may_be_equal_are_those_with_equal_low_bytes() -> None:
+def test_places_that_may_be_equal_are_those_with_equal_low_bits() -> None:
     rows = np.random.default_rng(0).integers(0, 600, (70, 128)).astype(np.uint16)
-    low = rows & 0xFF
+    low = rows & 0xF
     most = at_most_equal(rows[:9], rows)
     assert most.tolist() == [[int(np.sum(a == b)) for b in low] for a in low[:9]]
     assert most[3, 3] == 128

@@ -8,6 +8,7 @@ Shapes: N documents of all parts, K of them colliding, P pairs.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ RELATED = 0.5
 
 
 # Documents that are decided together, and others they are compared with at once.
-_TOGETHER, _OTHERS, _PAIRS = 128, 4096, 4096
+_TOGETHER, _OTHERS, _PAIRS = 128, 512, 4096
 _MANY = 16  # candidates of one document
 
 
@@ -175,7 +176,8 @@ def _alike(rows: Sketches, first: int, least: float) -> Iterator[Alike]:
     """
     found = [np.zeros((3, 0))]
     for start in range(0, len(rows), _OTHERS):
-        later, earlier = np.nonzero(at_most_equal(rows[first:], rows[start : start + _OTHERS]) >= least * PLACES)
+        equal = at_most_equal(rows[first:], rows[start : start + _OTHERS])
+        later, earlier = np.divmod(np.flatnonzero(equal >= math.ceil(least * PLACES)), equal.shape[1])
         later, earlier = later + first, earlier + start
         is_pair = np.flatnonzero(earlier < later)
         for some in np.split(is_pair, range(_PAIRS, len(is_pair), _PAIRS)):

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from zhllm.text.clean.blocks import Codes
 from zhllm.text.clean.grams import Hashes, Ink, ink_of_texts, mixed
 
 Sketches = npt.NDArray[np.uint16]
@@ -24,7 +25,11 @@ PLACES = 128
 BANDS, ROWS = 32, 4
 # Of 32 bits the first seven choose the place and the others are the value; its last 16 are kept.
 _PLACE_SHIFT, _VALUE_BITS = np.uint32(25), np.uint32((1 << 25) - 1)
+# Two values that differ have equal low bits once in 16: of 128 places of what is not alike 8, with 58 and more to find.
+_LOW_BITS = 4
 _EMPTY = np.uint32(2**32 - 1)
+_BASE, _BASE_2, _BASE_4 = (np.uint32(pow(0x7F4A7C15, power, 2**32)) for power in (1, 2, 4))
+_STIRRING = (np.uint32(16), np.uint32(0x85EBCA6B)), (np.uint32(13), np.uint32(0xC2B2AE35))
 # Turns in which all empty places are filled together, each 40 % of what is left; the rest would take 120 more.
 _TURNS, _TURN_BITS = 8, np.uint8(7)
 _TOGETHER = 4096  # places, half a megabyte of turns
@@ -52,9 +57,29 @@ def hash_of_short(ink: Ink, doc: int) -> int:
     return number & (2**64 - 1)
 
 
+def gram_numbers(codes: Codes) -> npt.NDArray[np.uint32]:
+    """A number of 32 bits for every 5-gram of M codes, [M - 4]: fewer bits than a set of grams needs, for speed.
+
+    A polynomial in pairs, (c + dB) + (e + fB)B^2 + gB^4 modulo 2**32, stirred like murmur3 does (Appleby, 2011).
+    """
+    count = len(codes) - GRAM_CHARS + 1
+    if count <= 0:
+        return np.zeros(0, dtype=np.uint32)
+    pairs = codes[1:] * _BASE
+    pairs += codes[:-1]
+    numbers = pairs[2:-1] * _BASE_2
+    numbers += pairs[:count]
+    rest = np.multiply(codes[4:], _BASE_4, out=pairs[:count])
+    numbers += rest
+    for shift, factor in _STIRRING:
+        numbers ^= np.right_shift(numbers, shift, out=rest)
+        numbers *= factor
+    return numbers
+
+
 def sketches(ink: Ink) -> Sketches:
     """The sketch of every document of a block, [D, 128] uint16 (low bits of the least hash of each place)."""
-    grams, count = ink.short_grams(GRAM_CHARS), len(ink.starts) - 1
+    grams, count = gram_numbers(ink.codes), len(ink.starts) - 1
     # Grams across two documents go to a row of their own, which costs less than leaving them out.
     least = np.full((count + 1) * PLACES, _EMPTY, dtype=np.uint32)
     keys = np.repeat(np.arange(count, dtype=np.uint32) * np.uint32(PLACES), ink.lengths)[: len(grams)]
@@ -114,16 +139,27 @@ def similarity(a: Sketches, b: Sketches) -> npt.NDArray[np.float64]:
 
 
 def at_most_equal(some: Sketches, others: Sketches) -> npt.NDArray[np.uint8]:
-    """Of each of C sketches and each of E others how many places may be equal, [C, E]: those with equal low bytes.
+    """Of each of C sketches and each of E others how many places may be equal, [C, E]: those with equal low bits.
 
-    Half a byte a nanosecond faster than what it bounds, and 20 ns a pair where an index of a pair costs 100.
+    The low bits of all places lie in a few words, so a pair takes 13 ns; looking at all of its bits takes 100.
+    b-bit minwise hashing: Li and Koenig (2010).
     """
-    equal = np.zeros((len(some), len(others)), dtype=np.uint8)
-    same = np.empty(equal.shape, dtype=np.bool_)
-    for one, other in zip(some.astype(np.uint8).T.copy(), others.astype(np.uint8).T.copy(), strict=True):
-        np.equal(one[:, None], other[None, :], out=same)
-        equal += same.view(np.uint8)
-    return equal
+    differ = np.zeros((len(some), len(others)), dtype=np.uint8)
+    planes = _low_bits(some)[..., None], _low_bits(others)[..., None, :]
+    bits, plane = np.empty((2, *differ.shape), dtype=np.uint64)
+    for word in range(PLACES // 64):
+        bits[:] = 0
+        for one, other in zip(planes[0][word], planes[1][word], strict=True):
+            bits |= np.bitwise_xor(one, other, out=plane)
+        differ += np.bitwise_count(bits)
+    return np.uint8(PLACES) - differ
+
+
+def _low_bits(rows: Sketches) -> npt.NDArray[np.uint64]:
+    """The low bits of all places of D sketches, a bit of each place together, [2, 4, D]."""
+    low = rows.astype(np.uint8)
+    planes = [np.packbits(low & np.uint8(1 << bit), axis=1).view(np.uint64).T for bit in range(_LOW_BITS)]
+    return np.stack(planes, axis=1)
 
 
 def share_band(a: Sketches, b: Sketches) -> npt.NDArray[np.bool_]:
