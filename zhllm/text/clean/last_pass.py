@@ -27,6 +27,7 @@ from zhllm.text.read.parquet import DOCUMENT_SCHEMA, on_disk, parquet_writer
 SHARD_CHARS = 16_000_000
 REJECTED_COLUMNS = ("id", "reason", "detail", "source", "sample")
 _REJECTED_SCHEMA = pa.schema([(name, pa.string()) for name in REJECTED_COLUMNS])
+_ROWS_READ = 1000
 # A byte of UTF-8 that begins a character, as a signed number; those that go on one are less.
 _FIRST_OF_CHAR = -64
 T = TypeVar("T")
@@ -151,7 +152,7 @@ def _read_back(paths: dict[str, Path], rows: Counter[str]) -> tuple[Counter[str]
         if file.metadata.num_rows != rows[name]:
             raise ProofError(f"{paths[name]}: {file.metadata.num_rows} rows on disk, {rows[name]} were written.")
         if name in _SPLITS:
-            for batch in file.iter_batches(columns=["text"]):
+            for batch in file.iter_batches(_ROWS_READ, columns=["text"]):
                 ends, data = _utf8(batch.column(0))
                 chars[name] += int(np.count_nonzero(np.frombuffer(data, np.int8) >= _FIRST_OF_CHAR))
                 digests += (digest_of_utf8(data[start:end]) for start, end in pairwise(ends))

@@ -8,8 +8,10 @@ Files are written under another name first, so a part that is there is whole.
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +96,24 @@ def _fixed(values: Sequence[bytes], size: int) -> pa.Array:
 
 
 class Part:
-    """A part that was written, its columns mapped from disk."""
+    """A part that was written, its columns mapped from disk.
+
+    What was looked at counts as memory of the process, so it is let go of; it stays in the system's cache.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+        with path.open("rb") as file:
+            self._mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
+        with pa.ipc.open_file(pa.py_buffer(self._mapped)) as reader:
             self.stats: dict[str, Any] = orjson.loads(reader.schema.metadata[b"stats"])
             self._batch = reader.get_batch(0)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Give the pages that were looked at back; what is looked at again is mapped again."""
+        if sys.platform == "linux":
+            self._mapped.madvise(MADV_DONTNEED)
 
     @property
     def rows(self) -> int:
@@ -110,15 +123,20 @@ class Part:
     def column(self, name: str) -> list[Any]:
         """A column as Python values."""
         values: list[Any] = self._batch.column(name).to_pylist()
+        self._let_go()
         return values
 
     def text(self, row: int) -> str:
         """One text."""
-        return str(self._batch.column("text")[row].as_py())
+        text = str(self._batch.column("text")[row].as_py())
+        self._let_go()
+        return text
 
     def numbers(self, name: str) -> npt.NDArray[np.int32]:
         """A column of numbers, [D]."""
-        return np.asarray(self._batch.column(name).to_numpy())
+        numbers = np.array(self._batch.column(name).to_numpy())
+        self._let_go()
+        return numbers
 
     def table(self, rows: npt.NDArray[np.int64], changed: dict[int, list[int]]) -> pa.Table:
         """Some rows as id, text, source and meta; `changed` has the lines to leave out of texts, by row."""
@@ -143,7 +161,9 @@ class Part:
     def is_kept(self) -> npt.NDArray[np.bool_]:
         """Which rows no rule refused, [D]."""
         ends = np.frombuffer(self._batch.column("reason").buffers()[1], dtype=np.int32, count=self.rows + 1)
-        return np.asarray(np.diff(ends) == 0)
+        kept = np.diff(ends) == 0
+        self._let_go()
+        return np.asarray(kept)
 
     def digests(self) -> npt.NDArray[np.uint64]:
         """Digests as pairs of numbers, [D, 2]."""
@@ -155,13 +175,17 @@ class Part:
 
     def _bytes(self, name: str, dtype: type[Any], width: int) -> npt.NDArray[Any]:
         buffer = self._batch.column(name).buffers()[1]
-        return np.frombuffer(buffer, dtype=dtype, count=self.rows * width).reshape(self.rows, width)
+        values = np.frombuffer(buffer, dtype=dtype, count=self.rows * width).reshape(self.rows, width).copy()
+        self._let_go()
+        return values
 
     def paragraphs(self) -> tuple[Hashes, npt.NDArray[np.int64]]:
         """Hashes of all long lines and the row of each."""
         column = self._batch.column("paragraphs")
         lengths = np.diff(column.offsets.to_numpy())
-        return np.asarray(column.flatten().to_numpy()), np.repeat(np.arange(self.rows), lengths)
+        hashes = np.array(column.flatten().to_numpy())
+        self._let_go()
+        return hashes, np.repeat(np.arange(self.rows), lengths)
 
 
 def without_lines(text: str, lines: Sequence[int]) -> str:
