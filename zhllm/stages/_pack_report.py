@@ -14,6 +14,24 @@ if TYPE_CHECKING:
     from zhllm.train.parts import GroupParts
 
 
+def say_short(name: str, most: float, wanted: float) -> None:
+    """A line where all text of a source makes less than its share of the characters."""
+    if most < wanted:
+        say(
+            f"{name}: its text makes {most:.1%} of the characters, not {wanted:.1%}; with a larger "
+            "--max-repeats it is read again"
+        )
+
+
+def say_empty(parts: Mapping[str, GroupParts]) -> None:
+    """A line for each source with empty documents."""
+    for name, one in parts.items():
+        if one.empty_docs:
+            say(f"{name}: {one.empty_docs:,} documents are empty and are left out")
+        if one.unknown_tokens:
+            say(f"{name}: {one.unknown_tokens:,} tokens are for text that the tokenizer cannot hold")
+
+
 def say_taken(taken: Mapping[str, Taken]) -> None:
     """One line for each source of which not all was taken, once."""
     for name, one in taken.items():

@@ -101,15 +101,15 @@ def run(config: PackConfig, out: Path) -> Metrics:
     Documents stand whole, each with one end token; rows are cut across documents, and a row's
     documents never see each other in training. What a mix leaves out or reads again is counted. The
     output is the same for any number of workers; an interrupted run goes on where it was. Proves that
-    documents read = documents written + those counted, that the tokens on disk are those made, and
-    that texts come back from their ids.
+    every document is written or counted, the tokens on disk are those made, each document has one end
+    token, and texts come back from their ids.
 
     \b
     zhllm pack --corpus clean --replay clean-english --tokenizer tokenizer --seq-len 2048 -o packed
     zhllm pack --corpus zh=laws zh=manuals en=english --mix zh=0.8,en=0.2 --tokenizer tokenizer --workers 8 -o packed
     """
     from zhllm.stages._pack_page import write_report
-    from zhllm.stages._pack_report import metrics_of, say_taken
+    from zhllm.stages._pack_report import metrics_of, say_empty, say_taken
     from zhllm.train.pack_writer import prove_set
     from zhllm.train.packed import write_info
     from zhllm.vocab.tokenizer import Tokenizer
@@ -119,6 +119,7 @@ def run(config: PackConfig, out: Path) -> Metrics:
     parts = _tokenised(config, groups, checkpoints_of(out))
     portions = _portions(config, {name: one.available() for name, one in parts.items()})
     taken = _write_sets(config, out, parts, portions, tokenizer.vocab_size)
+    say_empty(parts)
     say_taken(taken["train"])
     info = _info(config, tokenizer, taken, {name: one.digest() for name, one in parts.items()})
     write_info(out, info)
@@ -180,6 +181,7 @@ def _work(
 
 def _portions(config: PackConfig, available: Mapping[str, Counts]) -> dict[str, Portion]:
     """How much of each group becomes training text."""
+    from zhllm.stages._pack_report import say_short
     from zhllm.train.mixture import Portion, TooLittleError, portion_of_replay, portions_of_mix
 
     if config.mix:
@@ -194,6 +196,8 @@ def _portions(config: PackConfig, available: Mapping[str, Counts]) -> dict[str, 
     if REPLAY in available:
         chars = sum(counts.chars for name, counts in available.items() if name != REPLAY)
         portions[REPLAY] = portion_of_replay(chars, available[REPLAY], config.replay_share, config.max_repeats)
+        most = config.max_repeats * available[REPLAY].chars
+        say_short(REPLAY, most / (chars + most), config.replay_share)
     return portions
 
 

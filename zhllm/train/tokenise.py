@@ -26,7 +26,7 @@ from zhllm.vocab.tokenizer import Tokenizer
 BLOCK_CHARS = 500_000
 # Of the first document of each block, so many tokens are decoded again.
 PROVED_TOKENS = 2048
-# A cut through the tokens of one character (of up to 4 bytes) or before a combining one changes no more.
+# A cut before a combining character changes no more.
 PREFIX_CHARS = 8
 
 
@@ -159,18 +159,27 @@ def prove_text(tokenizer: Tokenizer, text: str, ids: NDArray[np.int32]) -> None:
     inner = ids[bos is not None : -1]
     if unknown is not None and (inner == unknown).any():
         return
-    normalizer = tokenizer.fast.normalizer
-    found = _normal(normalizer, tokenizer.decode(inner[:PROVED_TOKENS].tolist(), keep_special=True))
-    wanted = _normal(normalizer, text[: 4 * len(found) + PREFIX_CHARS])
-    if len(inner) > PROVED_TOKENS:
-        found = found[:-PREFIX_CHARS]
-        wanted = wanted[: len(found)]
-    if found != wanted:
+    # A cut inside a character spoils all the bytes before it; one of four neighbouring cuts is between characters.
+    cuts = range(PROVED_TOKENS, PROVED_TOKENS + 4) if len(inner) > PROVED_TOKENS + 4 else [len(inner)]
+    pairs = [_decoded(tokenizer, text, inner[:cut], cut == len(inner)) for cut in cuts]
+    if all(found != wanted for found, wanted in pairs):
+        found, wanted = pairs[0]
         at = next((i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), len(found))
         raise ProofError(
             f"{tokenizer.folder}: a text does not come back from its ids: {wanted[at : at + 20]!r} became "
             f"{found[at : at + 20]!r}. Run zhllm check-vocab on it."
         )
+
+
+def _decoded(tokenizer: Tokenizer, text: str, ids: NDArray[np.int32], is_whole: bool) -> tuple[str, str]:
+    """What ids decode to and what it should be, in normal form; of a part of a text less its last characters."""
+    normalizer = tokenizer.fast.normalizer
+    found = _normal(normalizer, tokenizer.decode(ids.tolist(), keep_special=True))
+    wanted = _normal(normalizer, text[: 4 * len(found) + PREFIX_CHARS])
+    if is_whole:
+        return found, wanted
+    found = found[:-PREFIX_CHARS]
+    return found, wanted[: len(found)]
 
 
 def _normal(normalizer: Any, text: str) -> str:
