@@ -82,7 +82,7 @@ def test_a_plain_loss_needs_twelve_bytes_for_each_logit() -> None:
     ]
     chunked, plain = made
     assert chunked.loss < loss_bytes(shape, setting) * 1.1
-    assert chunked.loss < 0.5 * plain.loss
+    assert chunked.loss < plain.loss
     backward = plain.peak  # the gradient of the logits comes there
     assert backward - (chunked.peak - chunked.loss) == pytest.approx(plain_loss_bytes(shape, setting), rel=0.1)
 

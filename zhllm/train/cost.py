@@ -11,16 +11,18 @@ H hidden size, I intermediate size, V vocabulary rows, V0 those before the exten
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from zhllm.errors import DataError
-from zhllm.model.llama import LINEARS
+from zhllm.model.llama import LINEARS, read_config
 
 # Dense decoders with rotary positions and a gated MLP.
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
@@ -110,6 +112,21 @@ class ModelShape:
         return layers + self.hidden_size + self.vocabulary_matrices * self.vocab_size * self.hidden_size
 
 
+def shape_of_model(folder: Path) -> ModelShape:
+    """The shape of a model directory, its weights not needed; `base_vocab_size` where resize left extension.json.
+
+    Raises DataError where config.json or extension.json cannot be read or describe no model whose cost is known.
+    """
+    shape = ModelShape.of_config(read_config(folder), str(folder / "config.json"))
+    path = folder / "extension.json"
+    if not path.is_file():
+        return shape
+    try:
+        return shape.with_rows(shape.vocab_size, int(json.loads(path.read_text(encoding="utf-8"))["base_vocab_size"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: names no base_vocab_size ({error!r}). Run zhllm resize again.") from error
+
+
 def _biased(kind: str, config: Mapping[str, Any]) -> frozenset[str]:
     """The matrices with a bias, as transformers' classes of these model types have them."""
     if kind == "qwen2":
@@ -184,10 +201,16 @@ class Flops:
     recomputed: float = 0.0
 
     def __add__(self, other: Flops) -> Flops:
-        return Flops(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+        return Flops(
+            self.forward + other.forward,
+            self.backward_inputs + other.backward_inputs,
+            self.backward_weights + other.backward_weights,
+            self.recomputed + other.recomputed,
+        )
 
     def __mul__(self, factor: float) -> Flops:
-        return Flops(*(value * factor for value in dataclasses.astuple(self)))
+        values = (self.forward, self.backward_inputs, self.backward_weights, self.recomputed)
+        return Flops(*(value * factor for value in values))
 
     @property
     def model(self) -> float:
@@ -212,10 +235,9 @@ def flops_by_part(
     keys = (seq_len + 1) / 2 if attention == "causal" else seq_len
     # A checkpointed layer's input has a gradient even where nothing below it learns.
     reached = training.learnt_rows(shape) > 0 or training.gradient_checkpointing
-    parts = {"layers": Flops(), "lora": Flops(), "attention": Flops(), "head": Flops()}
-    for _ in range(shape.layers):
-        found, reached = _layer(shape, training, reached, keys, fused)
-        parts = {name: total + found.get(name, Flops()) for name, total in parts.items()}
+    first, reached = _layer(shape, training, reached, keys, fused)
+    other, reached = _layer(shape, training, reached, keys, fused)
+    parts = {name: part + other[name] * (shape.layers - 1) for name, part in first.items()}
     size, rows = shape.vocab_size * shape.hidden_size, training.learnt_rows(shape) * shape.hidden_size
     head = Flops(2.0 * size, 2.0 * size * reached, 2.0 * rows) * training.learnt_share
     return {**parts, "head": head}
