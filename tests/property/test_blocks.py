@@ -18,11 +18,13 @@ from strategies import texts_with
 
 from zhllm.text.clean import blocks, cleaning
 from zhllm.text.clean.blocks import block_of, block_ranges, normalise_all
+from zhllm.text.clean.boilerplate import TRIGGERS
 from zhllm.text.clean.charclass import count_chars
 from zhllm.text.clean.cleaning import Rules, clean_documents, clean_text
 from zhllm.text.clean.measures import in_repeated_grams, repeated_shares, scan
 from zhllm.text.clean.normalise import normalise
 from zhllm.text.clean.quality import repeated_grams_share, repeated_lines_share
+from zhllm.text.clean.signs import with_triggers
 from zhllm.text.document import Document
 
 PARAGRAPH = "第{n}条　员工出差应当事先填写申请单，写明时间、地点和事由，由部门负责人批准，回来后十五日内报销。"
@@ -259,6 +261,12 @@ def test_real_documents(real_data: Path) -> None:
     rules = Rules(traditional="simplify")
     together = clean_documents(documents(some), rules)
     assert [d.text for d in together.documents] == [clean_text(text, rules).text for text in some]
+
+
+def test_every_trigger_is_noticed() -> None:
+    lines = [f"前{trigger}" for trigger in TRIGGERS] + [f"{trigger}后" for trigger in TRIGGERS]
+    assert with_triggers(scan(lines)).tolist() == list(range(len(lines)))
+    assert not len(with_triggers(scan(["", "甲", "甲乙", "没有的事", "x" * 500 + TRIGGERS[0]])))
 
 
 def test_ranges_cover_every_text_once() -> None:

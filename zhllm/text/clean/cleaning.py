@@ -203,7 +203,7 @@ def _clean_block(block: _Block, rules: Rules) -> CleanedDocs:
 def _suspects(block: _Block, scanned: Scan) -> dict[int, set[str]]:
     """The boilerplate lines of each text that has some."""
     found: dict[int, set[str]] = defaultdict(set)
-    for doc, offset, length in scanned.places_of(with_triggers(scanned, block.normal)):
+    for doc, offset, length in scanned.places_of(with_triggers(scanned)):
         line = block.normal[doc][offset : offset + length]
         if reason_of(line) is not None:
             found[doc].add(line)

@@ -9,8 +9,9 @@ Shapes: N codes, M codes of ink, D documents, L lines.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,51 +46,78 @@ def may_be_mojibake(chars: CharCounts) -> bool:
     return chars.accented >= 2 or chars.frequent_han * 4 < chars.han
 
 
-_FACTORS = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], dtype=np.uint32)
-# A filter of 16 bits stays in the first cache, one of 20 bits lets little through: one after the other.
-_COARSE_SHIFT, _FINE_SHIFT = np.uint32(16), np.uint32(12)
+_FACTORS = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1, 0xD3A2646D], dtype=np.uint32)
+_PAIR_FACTORS = np.uint16(0x9E37), np.uint16(0x85EB)
+_KEY_SHIFT = np.uint32(16)  # a filter of 16 bits stays near the first cache
 
 
-def with_triggers(scanned: Scan, texts: Sequence[str]) -> Index:
-    """Lines that hold a trigger of boilerplate and are not too long to be boilerplate.
+class _Beginnings(NamedTuple):
+    """The first characters of triggers, as many as the table's length, by hash.
 
-    The first characters of the triggers are looked for by hash, what follows only where these stand: an
-    automaton over all triggers costs four times as much (polars' `contains_any`, 8 ms/MB and 5 ms a call).
+    `longer` and `own` are filters by the first bits of the hashes: of all triggers that are so long, and of those
+    of which no more is looked at; `hashes` are theirs, in order.
     """
-    codes, lines, starts = scanned.block.codes, scanned.lines, scanned.block.starts
-    found: list[int] = []
-    hashes = codes * _FACTORS[0]
-    for length, (coarse, fine, exact, triggers) in _trigger_tables().items():
-        hashes = hashes[: len(codes) - length + 1] + codes[length - 1 :] * _FACTORS[length - 1]
-        places = np.flatnonzero(coarse.take(hashes >> _COARSE_SHIFT))
-        places = places[fine.take(hashes[places] >> _FINE_SHIFT)]
-        wanted = hashes[places]
-        places = places[exact[np.minimum(np.searchsorted(exact, wanted), len(exact) - 1)] == wanted]
-        docs = np.searchsorted(starts, places, side="right") - 1
-        offsets = (places - starts[docs]).tolist()
-        for place, doc, offset in zip(places.tolist(), docs.tolist(), offsets, strict=True):
-            text = texts[doc]
-            if text.startswith(triggers.get(text[offset : offset + length], ()), offset):
-                found.append(place)
-    numbers = np.unique(np.searchsorted(lines.starts, found, side="right") - 1)
-    return np.asarray(numbers[lines.lengths[numbers] <= MAX_LINE_CHARS])
+
+    longer: Mask
+    own: Mask
+    hashes: Codes
+
+
+def with_triggers(scanned: Scan) -> Index:
+    """Lines that may hold a trigger of boilerplate and are not too long to be boilerplate.
+
+    The first characters of the triggers are looked for by hash, two everywhere and more only where these
+    stand: an automaton over all triggers costs four times as much (polars' `contains_any`, 8 ms/MB and 5 ms a call).
+    """
+    codes, lines = scanned.block.codes, scanned.lines
+    found: list[Index] = []
+    places = np.flatnonzero(_trigger_pairs().take(_pair_keys(codes)))
+    hashes = codes[places] * _FACTORS[0]
+    for length, beginnings in _trigger_tables().items():
+        hashes = hashes + codes.take(places + length - 1, mode="clip") * _FACTORS[length - 1]
+        kept = np.flatnonzero(beginnings.longer.take(hashes >> _KEY_SHIFT))
+        places, hashes = places[kept], hashes[kept]
+        hits = np.flatnonzero(beginnings.own.take(hashes >> _KEY_SHIFT))
+        nearest = np.searchsorted(beginnings.hashes, hashes[hits]).clip(max=len(beginnings.hashes) - 1)
+        found.append(places[hits[beginnings.hashes[nearest] == hashes[hits]]])
+    numbers = np.searchsorted(lines.starts, np.concatenate(found), side="right") - 1
+    marked = np.bincount(numbers, minlength=len(lines.starts)) > 0
+    return np.flatnonzero(marked & (lines.lengths <= MAX_LINE_CHARS))
+
+
+def _pair_keys(codes: Codes) -> npt.NDArray[np.uint16]:
+    """A key for each two neighbours of some codes [..., N]: [..., N - 1]."""
+    low = codes.astype(np.uint16)
+    return np.asarray(low[..., :-1] * _PAIR_FACTORS[0] + low[..., 1:] * _PAIR_FACTORS[1])
+
+
+def _first_codes(texts: Iterable[str], length: int) -> Codes:
+    return np.array([[ord(char) for char in text[:length]] for text in texts], dtype=np.uint32)
 
 
 @lru_cache(maxsize=1)
-def _trigger_tables() -> dict[int, tuple[Mask, Mask, Codes, dict[str, tuple[str, ...]]]]:
-    """By length of the beginnings: two filters by first bits of their hashes, the hashes, the triggers by beginning."""
-    tables: dict[int, tuple[Mask, Mask, Codes, dict[str, tuple[str, ...]]]] = {}
-    for length in (2, 3, 4):
-        by_start: dict[str, tuple[str, ...]] = {}
-        for trigger in TRIGGERS:
-            if min(len(trigger), 4) == length:
-                by_start[trigger[:length]] = (*by_start.get(trigger[:length], ()), trigger)
-        codes = np.array([[ord(char) for char in start] for start in by_start], dtype=np.uint32)
-        hashes = (codes * _FACTORS[:length]).sum(axis=1, dtype=np.uint32)
-        coarse, fine = np.zeros(1 << 16, dtype=np.bool_), np.zeros(1 << 20, dtype=np.bool_)
-        coarse[hashes >> _COARSE_SHIFT] = fine[hashes >> _FINE_SHIFT] = True
-        tables[length] = coarse, fine, np.sort(hashes), by_start
+def _trigger_pairs() -> Mask:
+    """A filter of the pairs that triggers begin with."""
+    pairs = np.zeros(1 << 16, dtype=np.bool_)
+    pairs[_pair_keys(_first_codes(TRIGGERS, 2))] = True
+    return pairs
+
+
+@lru_cache(maxsize=1)
+def _trigger_tables() -> dict[int, _Beginnings]:
+    """The beginnings of triggers by their lengths."""
+    tables: dict[int, _Beginnings] = {}
+    for length in range(2, len(_FACTORS) + 1):
+        longer, own = (np.zeros(1 << 16, dtype=np.bool_) for _ in range(2))
+        hashes = _hashes([t for t in TRIGGERS if min(len(t), len(_FACTORS)) == length], length)
+        longer[_hashes([t for t in TRIGGERS if len(t) >= length], length) >> _KEY_SHIFT] = True
+        own[hashes >> _KEY_SHIFT] = True
+        tables[length] = _Beginnings(longer, own, np.sort(hashes))
     return tables
+
+
+def _hashes(texts: Iterable[str], length: int) -> Codes:
+    return np.asarray((_first_codes(texts, length) * _FACTORS[:length]).sum(axis=1, dtype=np.uint32))
 
 
 def with_traditional(scanned: Scan) -> list[int]:
