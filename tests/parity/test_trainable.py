@@ -65,7 +65,7 @@ def rows_of(toy: Toy) -> TokenSet:
 def trained(trainee: Trainee, toy: Toy) -> Trainee:
     """After three steps on the toy's packed rows."""
     settings = LoopSettings(Schedule("constant", STEPS, 1, 1.0), OptimizerSettings("adamw", 0.01, 0.01))
-    rows, measure = rows_of(toy), Measure.of(token_sizes(Tokenizer(toy.resized)))
+    rows, measure = rows_of(toy), Measure.of(token_sizes(Tokenizer(toy.resized)), read_info(toy.packed).sources)
     steps = [[rows.batch(rows_at(step, 4, len(rows), 0))] for step in range(STEPS)]
     Loop(trainee, trainee.layers, settings, measure, Processes("cpu"), None).run(steps.__getitem__)
     return trainee

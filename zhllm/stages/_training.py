@@ -58,6 +58,7 @@ class TrainingConfig(Config):
         description="What matrix products compute in; trained values stay fp32. auto: bf16 where the hardware has it.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
+    compile: bool = Field(False, description="torch.compile the layers: faster on a GPU after some minutes.")
     seed: int = Field(0, description="Seed of the order of rows and of new matrices.")
     device: Annotated[Literal["auto", "cpu", "cuda"], Role.RUNTIME] = Field("auto", description="Where to train.")
     checkpoint_every: Annotated[int | None, Role.RUNTIME] = Field(

@@ -120,6 +120,8 @@ class _Run:
             self._take_over_rows()
         if config.gradient_checkpointing:
             self.trainee.checkpoint_gradients()
+        if config.compile:
+            self.trainee.compile_layers()
         self.trainee.train()
         checkpoints = Checkpoints(self.folder / phase.name, processes, say)
         settings = settings_of(config, phase, processes.device.type, None)

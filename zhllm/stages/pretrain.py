@@ -79,7 +79,7 @@ class PackedData:
 
         self.config = config
         self.rows = TokenSet(config.data, "train", info)
-        self.measure = Measure.of(token_sizes(tokenizer), getattr(info, "sources", ()))
+        self.measure = Measure.of(token_sizes(tokenizer), info.sources)
         self.held_out = {name: TokenSet(config.data, name, info) for name in info.sets if name != "train"}
         first = next(iter(self.held_out), None)
         self.target = None if first is None else f"bits_per_char_{first.replace('-', '_')}"

@@ -21,6 +21,7 @@ from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.lora import ADAPTER_FILE, NEW_ROWS_FILE
 from zhllm.model.tensors import Array, Checkpoint, Writer, from_f32
 from zhllm.model.transformers_model import open_model
+from zhllm.train.attention import documents_of, use_document_attention
 from zhllm.train.batch import IGNORED, Batch
 from zhllm.train.loss import chunked_cross_entropy
 from zhllm.train.rows import SplitEmbedding
@@ -49,6 +50,7 @@ class Trainee(nn.Module):
         super().__init__()
         self.folder = folder
         self.model: Any = open_model(folder, dtype)
+        self._by_documents = use_document_attention(self.model)
         self.model.to(device)
         self.device = device
         self._split_head: SplitEmbedding | None = None
@@ -132,7 +134,10 @@ class Trainee(nn.Module):
 
         All three are (B, T) int64; see Batch.
         """
-        hidden = self.model.model(input_ids=input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        found = self.model.model(
+            input_ids=input_ids, position_ids=position_ids, use_cache=False, **self._documents(position_ids)
+        )
+        hidden = found.last_hidden_state
         learnt = labels != IGNORED
         return chunked_cross_entropy(hidden[learnt], self.heads, labels[learnt])
 
@@ -144,6 +149,14 @@ class Trainee(nn.Module):
     def checkpoint_gradients(self) -> None:
         """Keep no activations inside layers: recompute them in the backward pass."""
         self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def compile_layers(self) -> None:
+        """torch.compile each decoder layer in place: equal layers share their code, and names stay."""
+        for layer in self.layers:
+            layer.compile()
+
+    def _documents(self, position_ids: Tensor) -> dict[str, Tensor]:
+        return documents_of(position_ids) if self._by_documents else {}
 
     def loss_sum(self, batch: Batch) -> tuple[Tensor, int]:
         """Summed loss in nats over the batch's learnt tokens, and their number."""
