@@ -111,16 +111,17 @@ def test_no_token_is_a_loss_of_zero_with_zero_gradients() -> None:
 
 
 class Sizes(TorchDispatchMode):
-    """Records how many values each operation of the block makes, and the shapes of products."""
+    """Records how many values each operation of the block makes, where, and the shapes of products."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.largest, self.products = 0, []
+        self.largest, self.products, self.places = 0, [], {}
 
     def __torch_dispatch__(self, func: object, types: object, args: tuple = (), kwargs: object = None) -> object:
         out = func(*args, **(kwargs or {}))  # type: ignore[operator]
         if isinstance(out, Tensor):
             self.largest = max(self.largest, out.numel())
+            self.places.setdefault(out.numel(), set()).add(out.data_ptr())
             if "mm" in str(func):
                 self.products.append(tuple(out.shape))
         return out
@@ -138,6 +139,19 @@ def test_no_operation_makes_more_than_one_chunk_of_logits(monkeypatch: pytest.Mo
     with Sizes() as plain:
         reference(hidden, [head], torch.zeros(tokens, dtype=torch.long))
     assert plain.largest == tokens * rows, "the counter sees what torch's own loss makes"
+
+
+def test_a_heads_gradient_is_held_once_and_handed_over_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", 16 * 500)
+    hidden = torch.randn(100, 8, requires_grad=True)
+    head = nn.Parameter(torch.randn(500, 8))
+    with Sizes() as seen:
+        total = chunked_cross_entropy(hidden, [head], torch.zeros(100, dtype=torch.long))
+        (total / 100).backward()
+    assert head.grad is not None
+    assert seen.places[head.numel()] - {head.data_ptr()} == {head.grad.data_ptr()}
+    with pytest.raises((AssertionError, RuntimeError)):
+        total.backward()
 
 
 def test_each_token_has_its_own_loss() -> None:

@@ -30,7 +30,7 @@ BLOCK_8BIT = 256
 LEAST_8BIT = 4096
 # Elements of one chunk of logits: CHUNK_ELEMENTS of zhllm.train.loss, which this module does not import for
 # torch's sake.
-CHUNK_ELEMENTS = 1 << 22
+CHUNK_ELEMENTS = 1 << 24
 # A plain cross-entropy at its fullest holds logits, log-softmax and gradient, each in float32.
 PLAIN_LOSS_BYTES = 3 * FP32
 # Not measured here: CUDA's context with cuBLAS and cuDNN workspaces, and what the caching allocator cannot use.
@@ -208,8 +208,9 @@ def loss_bytes(shape: ModelShape, setting: Setting) -> float:
     c, hidden, learnt = setting.compute_bytes, shape.hidden_size, setting.training.learnt_rows(shape)
     chunk = min(max(16, CHUNK_ELEMENTS // shape.vocab_size), setting.tokens) * shape.vocab_size
     copied = (learnt if c != FP32 else 0) + (shape.vocab_size - learnt if setting.stored_bytes != c else 0)
-    rows = hidden * (c * copied + (FP32 + c) * learnt)
-    return 2 * FP32 * chunk + rows + setting.stored_bytes * hidden * setting.tokens
+    cast = c if c != FP32 else 0  # float32 products are used in place, others are cast to it and back
+    rows = hidden * (c * copied + (FP32 + cast) * learnt)
+    return (FP32 + cast) * chunk + rows + setting.stored_bytes * hidden * setting.tokens
 
 
 def plain_loss_bytes(shape: ModelShape, setting: Setting) -> float:
