@@ -63,6 +63,19 @@ def test_times_stand_in_logs_outside_the_manifest(two_stages: Path) -> None:
     assert found is not None and not any(name.startswith("logs") for name in found.files)
 
 
+def test_the_report_shows_both_sets_sources_and_settings(two_stages: Path) -> None:
+    shown = (two_stages / "report.html").read_text()
+    for said in (
+        "Training report: pretrain",
+        "Held-out text",
+        "bits per character valid replay",
+        "two-stage",
+        "corpus",
+    ):
+        assert said in shown
+    assert "tokens/s" not in shown, "equal runs write equal bytes"
+
+
 @pytest.mark.parametrize("action", ["best", "stop"])
 def test_the_gate_ends_with_the_best_step_that_held_it(toy: Toy, tmp_path: Path, action: str) -> None:
     """The replayed set gets better here at first, so that a gate of 0 % holds; what is saved is the best step."""

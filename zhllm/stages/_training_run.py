@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from zhllm.config import role_of
 from zhllm.errors import ConfigError, ProofError
 from zhllm.manifest import LOGS, checkpoints_of
 from zhllm.progress import append_jsonl, bar, say
@@ -34,6 +35,7 @@ NOT_RESULTS = ("step", "lr_share", "tokens")
 class TrainingData(Protocol):
     """What a stage trains on, and how it validates."""
 
+    name: str  # of the stage
     measure: Measure
     target: str | None  # the validation number that should fall
 
@@ -68,6 +70,12 @@ def check_rows(config: TrainingConfig, processes: Processes) -> None:
             f"--rows-per-step {config.rows_per_step}: cannot be dealt to {processes.count} processes equally. "
             f"Choose a multiple of {processes.count}."
         )
+
+
+def settings_shown(config: TrainingConfig) -> dict[str, Any]:
+    """The settings that decide what is written; no paths, no choice of machine."""
+    names = [name for name in type(config).model_fields if role_of(type(config), name) is None]
+    return {name: value for name, value in config.model_dump(mode="json").items() if name in names}
 
 
 def share_of(rows: Sequence[int], rank: int, count: int, rows_per_batch: int | None) -> list[list[int]]:
@@ -196,7 +204,7 @@ class _Run:
         rate = self.trained_tokens / self.trained_s if self.trained_s else 0.0
         say(f"{len(self.records)} steps, {tokens:,} learnt tokens, {rate:,.0f} tokens/s")
         trainable = sum(p.numel() for p in self.trainee.named_trainable().values())
-        return {
+        metrics = {
             "steps": len(self.records),
             "learnt_tokens": tokens,
             "trainable_parameters": trainable,
@@ -204,6 +212,13 @@ class _Run:
             **{f"{name}_before": value for name, value in self.before.items()},
             **{name: value for name, value in self._final().items() if name not in NOT_RESULTS},
         }
+        if self.processes.is_main:
+            from zhllm.stages._training_page import html_of
+
+            steady = {name: value for name, value in metrics.items() if name != "tokens_per_s"}
+            text = html_of(self.data.name, settings_shown(self.config), steady, self.records)
+            (self.out / "report.html").write_text(text, encoding="utf-8")
+        return metrics
 
     def _final(self) -> Record:
         """The record of the weights that were saved: the last step's, or with a gate the best one's."""

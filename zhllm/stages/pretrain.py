@@ -72,6 +72,8 @@ def check_tokenizer(config: PretrainConfig, info: PackInfo, tokenizer: Tokenizer
 class PackedData:
     """What pack wrote: rows of `train` in a seeded order, every other set for validation."""
 
+    name = "pretrain"
+
     def __init__(self, config: PretrainConfig, info: PackInfo, tokenizer: Tokenizer) -> None:
         from zhllm.train.store import TokenSet
         from zhllm.train.tally import Measure

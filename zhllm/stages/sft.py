@@ -82,6 +82,8 @@ def run(config: SftConfig, out: Path) -> Metrics:
 class ChatData:
     """Packed rows of chats in a seeded order, and those held out."""
 
+    name = "sft"
+
     def __init__(self, config: SftConfig, tokenizer: Tokenizer, train: list[TokenChat], valid: list[TokenChat]) -> None:
         from zhllm.train.chats import ChatRows
         from zhllm.train.tally import Measure
