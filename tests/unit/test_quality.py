@@ -81,13 +81,13 @@ def test_a_share_is_refused_beyond_its_limit_and_not_at_it(
 ) -> None:
     counts = count_chars(paragraph(1))
     at = getattr(PROFILES[profile], limit)
-    assert judge(counts, replace(SOUND, **{field: at}), PROFILES[profile], "zh") is None
-    refusal = judge(counts, replace(SOUND, **{field: at + 0.001}), PROFILES[profile], "zh")
+    assert judge(counts, SOUND._replace(**{field: at}), PROFILES[profile], "zh") is None
+    refusal = judge(counts, SOUND._replace(**{field: at + 0.001}), PROFILES[profile], "zh")
     assert refusal is not None and refusal.reason == reason
 
 
 def test_sensitive_hits_are_only_counted_unless_a_limit_is_set() -> None:
-    counts, shape = count_chars(paragraph(1)), replace(SOUND, sensitive_hits=3)
+    counts, shape = count_chars(paragraph(1)), SOUND._replace(sensitive_hits=3)
     assert judge(counts, shape, PROFILES["web"], "zh") is None
     strict = replace(PROFILES["web"], max_sensitive_hits=2)
     refusal = judge(counts, shape, strict, "zh")
@@ -127,7 +127,7 @@ def test_mojibake_that_lost_bytes_is_garbled_whatever_the_language() -> None:
         counts = count_chars(text)
         share = mojibake_share(text, counts.ink)
         assert share > 0.05
-        refusal = judge(counts, replace(SOUND, mojibake=share), PROFILES["document"], "any")
+        refusal = judge(counts, SOUND._replace(mojibake=share), PROFILES["document"], "any")
         assert refusal is not None and refusal.reason == "garbled"
     for sound in (paragraph(1), "Příliš žluťoučký kůň, déjà vu, nǐ hǎo, Tất cả mọi người, à é è", ""):
         assert mojibake_share(sound, len(sound)) == 0

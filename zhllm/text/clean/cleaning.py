@@ -26,7 +26,7 @@ from zhllm.text.clean.normalise import normalise, repair_mojibake
 from zhllm.text.clean.pii import KINDS, Kind, find, mask
 from zhllm.text.clean.pii_signs import with_personal_data
 from zhllm.text.clean.profiles import PROFILES, Profile
-from zhllm.text.clean.quality import Language, Refusal, Shape, is_too_long, judge, mojibake_share
+from zhllm.text.clean.quality import Language, Refusal, Shape, is_too_long, judge, may_be_garbled, mojibake_share
 from zhllm.text.clean.signs import may_be_mojibake, with_furniture, with_traditional, with_triggers
 from zhllm.text.clean.sketches import PLACES, Sketches, sketches
 from zhllm.text.document import Document
@@ -324,7 +324,7 @@ def _refusal(cleaned: Cleaned, measures: _Measures, sensitive_hits: int, rules: 
     refusal = None
     if not rules.only_duplicates:
         shares = (measures.repeated_lines, measures.repeated_grams, cleaned.contents_share, cleaned.boilerplate_share)
-        mojibake = mojibake_share(cleaned.text, measures.counts.ink) if measures.counts.accented else 0.0
+        mojibake = mojibake_share(cleaned.text, measures.counts.ink) if may_be_garbled(measures.counts) else 0.0
         refusal = judge(measures.counts, Shape(*shares, sensitive_hits, mojibake), rules.profile, rules.language)
     if refusal is None and measures.items and rules.against is not None:
         refusal = rules.against.refusal(measures.items)

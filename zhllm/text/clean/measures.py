@@ -73,7 +73,7 @@ class Scan:
         keys = np.repeat(np.arange(block.docs) * classes, np.diff(block.starts)) + self.classes
         numbers = np.bincount(keys, minlength=block.docs * classes).reshape(block.docs, classes)
         numbers[:, charclass.SPACE] -= 1
-        return [charclass.counts_of(row) for row in numbers.tolist()]
+        return charclass.counts_of(numbers)
 
     def places_of(self, lines: Index) -> Iterator[tuple[int, int, int]]:
         """The document, the offset in it and the length of some lines."""

@@ -6,6 +6,7 @@ the ideographic space are folded; Chinese punctuation stays. `normalise` is idem
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 
@@ -81,12 +82,17 @@ def normalise(text: str) -> str:
 
 
 # Windows-1252 as browsers read it: the bytes it does not define stay as they are, like those of Latin-1.
-_WINDOWS_1252 = {char: 0x80 + i for i, char in enumerate("€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ")}
-_REST = "[\x80-\xbf" + "".join(_WINDOWS_1252) + "]"
+_UNLIKE_LATIN = "€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ"
+_WINDOWS_1252 = dict(zip(range(0x100), range(0x100), strict=True)) | {
+    ord(c): 0x80 + i for i, c in enumerate(_UNLIKE_LATIN)
+}
+_REST = f"[\x80-\xbf{_UNLIKE_LATIN}]"
 # The bytes of UTF-8 as such characters: a first one, then one to three more. Others beside them are left of
-# characters that lost a byte, and then what is whole is whole by chance.
+# characters that lost a byte, and then what is whole is whole by chance. `re` looks for a set of first characters
+# four times as fast as for one of several beginnings.
 _UTF8_AS_LATIN = re.compile(
-    rf"(?<![\x80-\xff])(?:[\xc2-\xdf]{_REST}|[\xe0-\xef]{_REST}{{2}}|[\xf0-\xf4]{_REST}{{3}})+(?![\x80-\xff])"
+    rf"[\xc2-\xf4](?<![\x80-\xff].)(?:(?<=[\xc2-\xdf]){_REST}|(?<=[\xe0-\xef]){_REST}{{2}}|(?<=[\xf0-\xf4]){_REST}{{3}})"
+    rf"(?:[\xc2-\xdf]{_REST}|[\xe0-\xef]{_REST}{{2}}|[\xf0-\xf4]{_REST}{{3}})*(?![\x80-\xff])"
 )
 
 
@@ -124,7 +130,7 @@ def _meant_by_latin(text: str) -> str:
 
 def _decoded(run: str) -> str | None:
     try:
-        return bytes(_WINDOWS_1252.get(char) or ord(char) for char in run).decode("utf-8")
+        return codecs.charmap_encode(run, "strict", _WINDOWS_1252)[0].decode("utf-8")
     except UnicodeError:
         return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from zhllm.text.clean.charclass import CharCounts
 from zhllm.text.clean.profiles import Profile
@@ -43,8 +43,7 @@ class Refusal:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """Shares of a document that its character counts do not tell."""
 
     repeated_lines: float  # repeated_lines_share
@@ -104,15 +103,21 @@ def _judge_language(counts: CharCounts, profile: Profile, language: Language) ->
     return Refusal(reason, f"{share:.2%}, under {profile.min_language_share:.1%}")
 
 
+def may_be_garbled(counts: CharCounts) -> bool:
+    """Whether `mojibake_share` may be over its threshold: it counts at most three characters for each accented one."""
+    return 3 * counts.accented > MAX_MOJIBAKE_SHARE * counts.ink
+
+
 def _judge_shape(counts: CharCounts, shape: Shape, profile: Profile) -> Refusal | None:
-    for reason, share, limit in (
-        ("symbol_share", (counts.symbols + counts.others) / counts.ink, profile.max_symbol_share),
-        ("digit_share", counts.digits / counts.ink, profile.max_digit_share),
-        ("repeated_lines", shape.repeated_lines, profile.max_repeated_lines_share),
-        ("repeated_grams", shape.repeated_grams, profile.max_repeated_grams_share),
-    ):
-        if share > limit:
-            return _over(reason, share, limit)
+    symbols, digits = (counts.symbols + counts.others) / counts.ink, counts.digits / counts.ink
+    if symbols > profile.max_symbol_share:
+        return _over("symbol_share", symbols, profile.max_symbol_share)
+    if digits > profile.max_digit_share:
+        return _over("digit_share", digits, profile.max_digit_share)
+    if shape.repeated_lines > profile.max_repeated_lines_share:
+        return _over("repeated_lines", shape.repeated_lines, profile.max_repeated_lines_share)
+    if shape.repeated_grams > profile.max_repeated_grams_share:
+        return _over("repeated_grams", shape.repeated_grams, profile.max_repeated_grams_share)
     return None
 
 
