@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from zhllm.text.clean.charclass import chars_of
 from zhllm.text.clean.normalise import TABLE, normalise
 
 Codes = npt.NDArray[np.uint32]
@@ -95,6 +96,10 @@ def _mapping() -> Codes:
     return table
 
 
+# The scripts beyond the BMP, up to the emoji: looking each character up would cost more than they do.
+_RARE_SCRIPTS = (0x10000, 0x1F000)
+
+
 @lru_cache(maxsize=1)
 def _flags() -> npt.NDArray[np.uint8]:
     """The flags of each code point, [0x110000]."""
@@ -105,6 +110,7 @@ def _flags() -> npt.NDArray[np.uint8]:
     table[CARRIAGE_RETURN] |= _RETURN
     table[IDEOGRAPHIC_SPACE] |= _WIDE | _BLANK
     table[_rare_codes()] |= _RARE
+    table[slice(*_RARE_SCRIPTS)] |= _RARE
     return table
 
 
@@ -112,26 +118,18 @@ def _rare_codes() -> list[int]:
     """Code points whose texts `normalise` must see itself: joiners, and what NFC may change.
 
     NFC changes a letter that it decomposes, puts marks in order, and joins two code points; the second of
-    such a pair is a mark, a Hangul vowel or final, or the second half of some decomposition. The scripts
-    between U+10000 and the emoji are all taken for rare: looking each up costs more than they do.
+    such a pair is a mark, a Hangul vowel or final, or the second half of some decomposition. _RARE_SCRIPTS
+    are not looked at, as all of them are taken for rare.
     """
-    rare = [0x200C, 0x200D, *range(0x1161, 0x1176), *range(0x11A8, 0x11C3), *range(0x10000, 0x1F000)]
-    for code in (
-        *range(0xC0, 0x3400),
-        *range(0xA000, 0xAC00),
-        *range(0xD7A4, 0xD800),
-        *range(0xF900, 0x10000),
-        *range(0x2F800, 0x2FA20),
-    ):
-        char = chr(code)
-        if unicodedata.combining(char):
-            rare.append(code)
-        parts = unicodedata.decomposition(char).split()
-        if parts and not parts[0].startswith("<"):
-            if len(parts) == 2:
-                rare.append(int(parts[1], 16))
-            if unicodedata.normalize("NFC", char) != char:
-                rare.append(code)
+    rare = [0x200C, 0x200D, *range(0x1161, 0x1176), *range(0x11A8, 0x11C3)]
+    for start, end in ((0xC0, 0x3400), (0xA000, 0xAC00), (0xD7A4, 0xD800), (0xF900, 0x10000), (0x2F800, 0x2FA20)):
+        chars = chars_of(start, end)
+        rare += [start + i for i, order in enumerate(map(unicodedata.combining, chars)) if order]
+        for char, parts in zip(chars, map(unicodedata.decomposition, chars), strict=True):
+            if parts and not parts.startswith("<"):
+                rare += [int(part, 16) for part in parts.split()[1:2]]
+                if unicodedata.normalize("NFC", char) != char:
+                    rare.append(ord(char))
     return rare
 
 

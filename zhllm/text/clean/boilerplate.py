@@ -11,11 +11,10 @@ import re
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 LEXICON = Path(__file__).with_name("boilerplate.toml")
 
@@ -45,8 +44,7 @@ _QUOTED = re.compile(r"“[^“”]*”|‘[^‘’]*’|「[^「」]*」|《[^�
 _STRUCTURE = re.compile(r"\s*(?:#|!\[|\[[\w-]+\]:|<|//|/\*|\*\s|第[一二三四五六七八九十百千零〇\d]+条)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Phrase:
+class _Phrase(NamedTuple):
     text: str
     group: str
     worth: int  # points of evidence
@@ -59,7 +57,7 @@ class _Lexicon:
     def __init__(self, tables: dict[str, Any]) -> None:
         self.about = re.compile("|".join(map(re.escape, tables["about"]["words"])))
         self.patterns: list[tuple[re.Pattern[str], str]] = []
-        by_start: dict[str, list[_Phrase]] = defaultdict(list)
+        self._by_start: dict[str, list[_Phrase]] = defaultdict(list)
         triggers: set[str] = set()
         for group, table in tables.items():
             for kind, worth in (("strong", 2), ("whole", 1), ("weak", 1), ("fill", 0), ("hints", None)):
@@ -67,20 +65,26 @@ class _Lexicon:
                     if kind != "fill":
                         triggers.add(text)
                     if worth is not None:
-                        by_start[text[:2]].append(_Phrase(text, group, worth, kind == "whole"))
+                        self._by_start[text[:2]].append(_Phrase(text, group, worth, kind == "whole"))
             for pattern in table.get("patterns", ()):
                 self.patterns.append((re.compile(pattern.replace("[ID]", _ID), re.IGNORECASE), group))
         self.triggers = tuple(sorted(triggers))
         self.triggers_by_start = _by_start(self.triggers)
-        self.by_start = {start: _by_length(found) for start, found in by_start.items()}
+        self._by_length: dict[str, tuple[tuple[int, dict[str, _Phrase]], ...]] = {}
 
+    def phrases(self, start: str) -> tuple[tuple[int, dict[str, _Phrase]], ...]:
+        """Phrases by text, by length, the longest first; of equal texts that of the most worth.
 
-def _by_length(found: list[_Phrase]) -> tuple[tuple[int, dict[str, _Phrase]], ...]:
-    """Phrases by text, by length, the longest first; of equal texts that of the most worth."""
-    by_length: dict[int, dict[str, _Phrase]] = defaultdict(dict)
-    for phrase in sorted(found, key=lambda p: (-len(p.text), -p.worth, p.group)):
-        by_length[len(phrase.text)].setdefault(phrase.text, phrase)
-    return tuple(by_length.items())
+        Those with one start are put in order when they are first asked for: a small input needs few.
+        """
+        if start not in self._by_start:
+            return ()
+        if start not in self._by_length:
+            by_length: dict[int, dict[str, _Phrase]] = defaultdict(dict)
+            for phrase in sorted(self._by_start[start], key=lambda p: (-len(p.text), -p.worth, p.group)):
+                by_length[len(phrase.text)].setdefault(phrase.text, phrase)
+            self._by_length[start] = tuple(by_length.items())
+        return self._by_length[start]
 
 
 def _by_start(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -152,7 +156,7 @@ class _Evidence:
                 yield *match.span(), _Phrase(pattern.pattern, group, 2, False)
         to = 0
         for i, pair in enumerate(map(add, self.line, self.line[1:])):
-            for length, phrases in _LEXICON.by_start.get(pair, ()):
+            for length, phrases in _LEXICON.phrases(pair):
                 phrase = phrases.get(self.line[i : i + length])
                 if phrase is not None:
                     end = i + length
