@@ -73,7 +73,7 @@ def deduplicate(texts: list[str]) -> tuple[dict[str, float], int, int]:
     near = near_duplicates(rows, numbers, PROFILES["document"].near_duplicate_similarity, texts.__getitem__)
     marks.append(time.process_time())
     seconds = dict(zip(("exact", "sketches", "near"), np.diff(marks).tolist(), strict=True))
-    return seconds, len(exact), len(near.of)
+    return seconds, len(exact), len(near.numbers)
 
 
 def main() -> None:

@@ -56,6 +56,10 @@ def found_in(texts: Sequence[str], threshold: float = 0.7) -> Near:
     return near_duplicates(sketched(texts), np.arange(len(texts)), threshold, texts.__getitem__)
 
 
+def of(near: Near) -> dict[int, int]:
+    return dict(zip(near.numbers, near.leaders, strict=True))
+
+
 def sketched(texts: Sequence[str]) -> Sketches:
     return sketches(ink_of_texts(texts))
 
@@ -104,14 +108,14 @@ def test_near_duplicates_are_those_by_the_true_jaccard(threshold: float) -> None
     texts += [dirt.edited(rng, text, rate) for text in texts[:10] for rate in (0.002, 0.01, 0.02, 0.04, 0.08)]
     rng.shuffle(texts)
     near = found_in(texts, threshold)
-    alive = [n for n in range(len(texts)) if n not in near.of]
+    alive = [n for n in range(len(texts)) if n not in of(near)]
     assert 12 <= len(alive) < len(texts)
-    for number, (leader, alike) in near.of.items():
+    for number, (leader, alike) in near.found():
         assert leader in alive and leader < number
         assert jaccard(texts[leader], texts[number]) >= threshold
         assert alike == pytest.approx(jaccard(texts[leader], texts[number]), abs=0.12)
     assert max(jaccard(texts[a], texts[b]) for a in alive for b in alive if a < b) < threshold
-    assert all(a in alive and b in alive for a, b in near.related if a not in near.of and b not in near.of)
+    assert all(a in alive and b in alive for a, b in near.related if a not in of(near) and b not in of(near))
 
 
 def form(rng: random.Random, template: str, share: float) -> str:
@@ -150,10 +154,10 @@ def test_many_filled_in_forms_are_decided_as_if_one_by_one(share: float, thresho
     texts += [dirt.edited(rng, text, rate) for text in rng.sample(texts, 20) for rate in (0.01, 0.03)]
     rng.shuffle(texts)
     near = found_in(texts, threshold)
-    of, related = one_by_one(texts, threshold)
-    assert {number: leader for number, (leader, _) in near.of.items()} == of
-    assert 15 <= len(near.of) <= 210 and len(near.related) < len(texts)
-    assert not near.of.keys() & {n for pair in near.related for n in pair}
+    wanted, related = one_by_one(texts, threshold)
+    assert of(near) == wanted
+    assert 15 <= len(near.numbers) <= 210 and len(near.related) < len(texts)
+    assert not of(near).keys() & {n for pair in near.related for n in pair}
     cluster = clusters(len(texts), near.related)
     assert all(cluster[a] == cluster[b] for a, b in related)
     if threshold > 0.65:  # else some are related by their estimate where the true similarity is just below a half
@@ -221,7 +225,7 @@ def test_a_near_duplicate_names_a_kept_document_that_is_really_similar(tmp_path:
     ],
 )
 def test_short_texts_are_compared_whole(texts: list[str], wanted: dict[int, int]) -> None:
-    assert {number: leader for number, (leader, _) in found_in(texts, 0.9).of.items()} == wanted
+    assert of(found_in(texts, 0.9)) == wanted
 
 
 def chain() -> tuple[str, str, str]:
@@ -234,15 +238,15 @@ def chain() -> tuple[str, str, str]:
 def test_a_chain_of_similar_texts_does_not_join_its_ends() -> None:
     a, b, c = chain()
     assert jaccard(a, b) > 0.7 < jaccard(b, c) and jaccard(a, c) < 0.7
-    assert {n: of for n, (of, _) in found_in([a, b, c]).of.items()} == {1: 0}
-    assert found_in([a, c]).of == {}
+    assert of(found_in([a, b, c])) == {1: 0}
+    assert of(found_in([a, c])) == {}
     assert found_in([a, b, c]).related == [(0, 2)], "the ends are kept, and go to one side of the split"
 
 
 def test_which_of_a_chain_are_kept_depends_on_the_order() -> None:
     """The first in the order of the input is kept: with the middle of a chain first, both ends go."""
     a, b, c = chain()
-    assert {n: of for n, (of, _) in found_in([b, a, c]).of.items()} == {1: 0, 2: 0}
+    assert of(found_in([b, a, c])) == {1: 0, 2: 0}
 
 
 def test_clusters_have_the_number_of_their_least_member() -> None:
@@ -294,7 +298,7 @@ def test_a_split_with_a_leak_is_not_written(tmp_path: Path, monkeypatch: pytest.
     rng = random.Random(11)
     texts = [dirt.document(rng) for _ in range(10)]
     texts += [dirt.edited(rng, text, 0.004) for text in texts]
-    monkeypatch.setattr(fates, "near_duplicates", lambda *args: Near({}, []))
+    monkeypatch.setattr(fates, "near_duplicates", lambda *args: Near())
     with pytest.raises(ProofError, match=r"document d\d+ in valid is (9\d|100)% like d\d+ in train"):
         run(texts, tmp_path / "out", valid_share=0.4)
     assert not (tmp_path / "out").exists()

@@ -9,9 +9,10 @@ Shapes: N documents of all parts, K of them colliding, P pairs.
 from __future__ import annotations
 
 import math
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -40,13 +41,19 @@ _MANY = 16  # candidates of one document
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Near-duplicates by number: the kept document each is similar to, and how much.
+    """Near-duplicates by number, the kept document each is similar to, and how much: 24 bytes each.
 
     `related` pairs join the kept documents that are alike into clusters: N documents have at most N - 1.
     """
 
-    of: dict[int, tuple[int, float]]
-    related: list[tuple[int, int]]
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+    leaders: array[int] = field(default_factory=lambda: array("q"))
+    similar: array[float] = field(default_factory=lambda: array("d"))
+    related: list[tuple[int, int]] = field(default_factory=list)
+
+    def found(self) -> Iterator[tuple[int, tuple[int, float]]]:
+        """Each near-duplicate, with its leader and their similarity."""
+        yield from zip(self.numbers, zip(self.leaders, self.similar, strict=True), strict=True)
 
 
 def exact_duplicates(digests: npt.NDArray[np.uint64], numbers: Index) -> dict[int, int]:
@@ -57,9 +64,9 @@ def exact_duplicates(digests: npt.NDArray[np.uint64], numbers: Index) -> dict[in
     own = digests[numbers]
     order = np.lexsort((numbers, own[:, 1], own[:, 0]))
     same = np.concatenate([[False], (own[order[1:]] == own[order[:-1]]).all(axis=1)]) if len(order) else order > 0
-    heads = np.flatnonzero(~same)
-    head_of = heads[np.cumsum(~same) - 1] if len(heads) else order
-    return dict(zip(numbers[order[same]].tolist(), numbers[order[head_of[same]]].tolist(), strict=True))
+    firsts = numbers[order[~same]].tolist()
+    first_of = (np.cumsum(~same) - 1)[same].tolist()
+    return dict(zip(numbers[order[same]].tolist(), map(firsts.__getitem__, first_of), strict=True))
 
 
 def near_duplicates(sketches: Sketches, numbers: Index, threshold: float, texts: Texts) -> Near:
@@ -77,7 +84,7 @@ def near_duplicates(sketches: Sketches, numbers: Index, threshold: float, texts:
 def _collisions(sketches: Sketches, numbers: Index) -> tuple[Index, Groups]:
     """The K documents that share a band with another one, and the group of each in every band, [K, 32]; 0 is none."""
     bands = np.ascontiguousarray(sketches).view(np.uint64)
-    found: list[tuple[Index, Groups]] = []
+    found: list[tuple[Groups, Groups]] = []
     collides = np.zeros(len(numbers), dtype=np.bool_)
     groups = 0
     for band in range(BANDS if len(numbers) else 0):
@@ -86,13 +93,14 @@ def _collisions(sketches: Sketches, numbers: Index) -> tuple[Index, Groups]:
         same = np.concatenate([[False], keys[order[1:]] == keys[order[:-1]], [False]])
         in_group = same[1:] | same[:-1]
         group = np.cumsum(in_group & ~same[:-1])[in_group] + groups
-        found.append((order[in_group], group.astype(np.int32)))
+        found.append((order[in_group].astype(np.int32), group.astype(np.int32)))  # of copies, the most there is
         collides[order[in_group]] = True
         groups = int(group.max(initial=groups))
     row_of = np.cumsum(collides) - 1
     of_members = np.zeros((int(collides.sum()), BANDS), dtype=np.int32)
-    for band, (places, group) in enumerate(found):
-        of_members[row_of[places], band] = group
+    while found:
+        places, group_of = found.pop()
+        of_members[row_of[places], len(found)] = group_of
     return numbers[collides], of_members
 
 
@@ -100,7 +108,7 @@ class _Search:
     """Decides documents in order, some at a time, beside the kept ones that share a band with any of them."""
 
     def __init__(self, sketches: Sketches, threshold: float, texts: Texts) -> None:
-        self.near = Near({}, [])
+        self.near = Near()
         self._sketches, self._threshold = sketches, threshold
         self._grams = GramSets(texts)
         self._leaders: dict[int, list[int]] = defaultdict(list)  # the kept documents of each group
@@ -111,17 +119,14 @@ class _Search:
         leaders = {leader for group in np.unique(groups).tolist() for leader in self._leaders.get(group, ())}
         others = np.concatenate([np.array(sorted(leaders), dtype=np.int64), members])
         kept = np.ones(len(others), dtype=np.bool_)
-        least = min(self._threshold - _SURE, RELATED)
-        alike = list(_alike(self._sketches[others], len(leaders), least))
+        least, sure = min(self._threshold - _SURE, RELATED), self._threshold + _SURE
+        alike = list(_alike(self._sketches[others], len(leaders), least, sure))
         may_be = self._may_be_near(others, alike)
         for row, rows, estimates in alike:
             alive = kept[rows]
             tried = np.flatnonzero(alive & (estimates >= self._threshold - _SURE) & may_be.get(row, True))
-            found = self._nearest(int(others[row]), others[rows], estimates, tried)
-            if found is not None:
-                self.near.of[int(others[row])] = found
-                kept[row] = False
-            elif (related := alive & (estimates >= RELATED)).any():
+            kept[row] = not self._is_near(int(others[row]), others[rows], estimates, tried)
+            if kept[row] and (related := alive & (estimates >= RELATED)).any():
                 self._join(int(others[row]), others[rows[related]].tolist())
         for number, own, is_kept in zip(members.tolist(), groups, kept[len(leaders) :].tolist(), strict=True):
             for group in own[own > 0].tolist() if is_kept else ():
@@ -146,15 +151,18 @@ class _Search:
             for (row, rows, _), bounds in zip(many, most, strict=True)
         }
 
-    def _nearest(self, number: int, candidates: Index, similar: Shares, tried: Index) -> tuple[int, float] | None:
-        """The first of the candidates that is similar enough, and how much; `similar` is made exact on the way."""
+    def _is_near(self, number: int, candidates: Index, similar: Shares, tried: Index) -> bool:
+        """Whether one of the candidates is similar enough: the first is noted; `similar` is made exact on the way."""
         for place in tried.tolist():
             candidate = int(candidates[place])
             if similar[place] < self._threshold + _SURE:
                 similar[place] = self._grams.jaccard(candidate, number)
             if similar[place] >= self._threshold:
-                return candidate, round(float(similar[place]), 3)
-        return None
+                self.near.numbers.append(number)
+                self.near.leaders.append(candidate)
+                self.near.similar.append(round(float(similar[place]), 3))
+                return True
+        return False
 
     def _join(self, number: int, others: list[int]) -> None:
         """Put a document into one cluster with others; only what was apart makes a pair."""
@@ -169,26 +177,37 @@ class _Search:
         return number
 
 
-def _alike(rows: Sketches, first: int, least: float) -> Iterator[Alike]:
+def _alike(rows: Sketches, first: int, least: float, sure: float) -> Iterator[Alike]:
     """Each row from `first` on that has any with the earlier rows that share a band and `least` of their places.
 
-    Those come with their share of equal places, the most similar first, then in order.
+    Those come with their share of equal places, the most similar first, then in order. A row that shares `sure`
+    of its places with one before `first` will not be kept: none is compared with it.
     """
-    found = [np.zeros((3, 0))]
-    for start in range(0, len(rows), _OTHERS):
-        equal = at_most_equal(rows[first:], rows[start : start + _OTHERS])
-        later, earlier = np.divmod(np.flatnonzero(equal >= math.ceil(least * PLACES)), equal.shape[1])
-        later, earlier = later + first, earlier + start
-        is_pair = np.flatnonzero(earlier < later)
-        for some in np.split(is_pair, range(_PAIRS, len(is_pair), _PAIRS)):
-            a, b = rows[later[some]], rows[earlier[some]]
-            estimates = np.where(share_band(a, b), similarity(a, b), 0)
-            found.append(np.stack([later[some], earlier[some], estimates])[:, estimates >= least])
-    pairs = np.concatenate(found, axis=1)
-    later, earlier, estimates = pairs[:, np.lexsort((pairs[1], -pairs[2], pairs[0]))]
+    old = np.split(np.arange(first), range(_OTHERS, first, _OTHERS))
+    found = [_pairs(rows, first, earlier, least) for earlier in old]
+    dropped = [later[estimates >= sure] for later, _, estimates in found]
+    found.append(_pairs(rows, first, np.setdiff1d(np.arange(first, len(rows)), np.concatenate(dropped)), least))
+    later, earlier, estimates = np.concatenate(found, axis=1)
+    order = np.lexsort((earlier, -estimates, later))
+    later, earlier, estimates = later[order].astype(np.int64), earlier[order].astype(np.int64), estimates[order]
     ends = [*np.flatnonzero(np.diff(later, prepend=-1)).tolist(), len(later)]
     for start, end in pairwise(ends):
-        yield int(later[start]), earlier[start:end].astype(np.int64), estimates[start:end]
+        yield int(later[start]), earlier[start:end], estimates[start:end]
+
+
+def _pairs(rows: Sketches, first: int, others: Index, least: float) -> Shares:
+    """Pairs of rows from `first` on and others before them: later, earlier and share of equal places, [3, P]."""
+    equal = at_most_equal(rows[first:], rows[others])
+    later, column = np.divmod(np.flatnonzero(equal >= math.ceil(least * PLACES)), max(len(others), 1))
+    later, earlier = later + first, others[column]
+    later, earlier = later[earlier < later], earlier[earlier < later]
+    found = [np.zeros((3, 0))]
+    for start in range(0, len(later), _PAIRS):
+        two, one = later[start : start + _PAIRS], earlier[start : start + _PAIRS]
+        a, b = rows[two], rows[one]
+        estimates = np.where(share_band(a, b), similarity(a, b), 0)
+        found.append(np.stack([two, one, estimates])[:, estimates >= least])
+    return np.concatenate(found, axis=1)
 
 
 def repeated_hashes(hashes: Sequence[Hashes]) -> Hashes:
