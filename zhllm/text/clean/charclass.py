@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -76,14 +75,15 @@ class CharCounts(NamedTuple):
 def count_chars(text: str) -> CharCounts:
     """Counts of the classes of a text (no lone surrogates)."""
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    return counts_of(np.bincount(table()[codes], minlength=CLASSES).tolist())
+    return counts_of(np.bincount(table()[codes], minlength=CLASSES)[None])[0]
 
 
-def counts_of(numbers: Sequence[int]) -> CharCounts:
-    """The counts that stand in the order of the classes."""
-    other, space, han, frequent, latin, letter, digit, punctuation, symbol, replacement, accented = numbers
-    latin += accented
-    return CharCounts(
-        sum(numbers), space, han + frequent, frequent, latin, latin + letter, digit, punctuation, symbol, replacement,
-        other, accented,
+def counts_of(numbers: npt.NDArray[np.int64]) -> list[CharCounts]:
+    """The counts of texts from the numbers of their characters in the order of the classes, [D, CLASSES]."""
+    other, space, han, frequent, latin, letter, digit, punctuation, symbol, replacement, accented = numbers.T
+    latin = latin + accented
+    columns = (
+        numbers.sum(axis=1), space, han + frequent, frequent, latin, latin + letter, digit, punctuation, symbol,
+        replacement, other, accented,
     )  # fmt: skip
+    return list(map(CharCounts._make, np.stack(columns, axis=1).tolist()))
