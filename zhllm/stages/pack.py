@@ -112,9 +112,10 @@ def run(config: PackConfig, out: Path) -> Metrics:
     from zhllm.stages._pack_report import metrics_of, say_empty, say_taken
     from zhllm.train.pack_writer import prove_set
     from zhllm.train.packed import write_info
-    from zhllm.vocab.tokenizer import Tokenizer
+    from zhllm.train.tokenise import tokenizer_at
 
-    tokenizer, groups = Tokenizer(config.tokenizer), groups_of(config)
+    tokenizer_at.cache_clear()  # its folder may have been made again since an earlier run in this process
+    tokenizer, groups = tokenizer_at(config.tokenizer), groups_of(config)
     _ = tokenizer.eos_id  # or the DataError that says there is none
     parts = _tokenised(config, groups, checkpoints_of(out))
     portions = _portions(config, {name: one.available() for name, one in parts.items()})
@@ -157,9 +158,10 @@ def _work(
     config: PackConfig, groups: Mapping[str, tuple[Path, ...]], folder: Path, parts: dict[str, GroupParts]
 ) -> Iterator[Task]:
     """The tasks that are not done yet; every part is named in `parts`, with the documents it was made from."""
+    from zhllm.text.arrow_files import is_whole
     from zhllm.text.read.shards import has_split
     from zhllm.train.pack_tasks import tasks_of
-    from zhllm.train.parts import GroupParts, is_whole
+    from zhllm.train.parts import GroupParts
 
     before = 0
     for number, (name, paths) in enumerate(groups.items()):

@@ -2,12 +2,10 @@
 
 It holds the cleaned text and what decides its fate among all others: the digest, the sketch, the hashes of
 its paragraphs. Of a text that an earlier document has it holds a sample, as that one alone may be kept.
-Files are written under another name first, so a part that is there is whole.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -20,14 +18,14 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from zhllm.text.arrow_files import SUFFIX as SUFFIX
+from zhllm.text.arrow_files import is_whole as is_whole
+from zhllm.text.arrow_files import write_whole
 from zhllm.text.clean.grams import Hashes
 from zhllm.text.clean.remembered import Outcome
 from zhllm.text.clean.sketches import PLACES, Sketches
 from zhllm.text.document import without_offsets
-from zhllm.text.read.parquet import on_disk
 
-SUFFIX = ".arrow"
-_END = b"ARROW1"  # of every Arrow file
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -64,24 +62,7 @@ def write_part(path: Path, rows: Sequence[Row], stats: dict[str, Any]) -> None:
         pa.ListArray.from_arrays(pa.array(np.cumsum(lengths, dtype=np.int32)), pa.array(flat)),
     ]
     schema = _SCHEMA.with_metadata({"stats": orjson.dumps(stats)})
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with on_disk(path):
-        try:
-            with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a part is there and was written to its end; after a power failure, a file may be cut off."""
-    try:
-        with path.open("rb") as file:
-            file.seek(-len(_END), os.SEEK_END)
-            return file.read() == _END
-    except OSError:
-        return False
+    write_whole(path, columns, schema)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[Sequence[Any]]:
