@@ -13,15 +13,21 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
+from test_trainable import own_logits, trained
 from toys import Toy, random_model, stage
 from transformers import AutoModelForCausalLM
 
 from zhllm import manifest
 from zhllm.errors import DataError, ProofError
+from zhllm.infer.probe import logits
 from zhllm.model import lora
 from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.lora import Adapter, rank_and_scale
 from zhllm.model.tensors import row_blocks
+from zhllm.train.lora import CHANGE_BASE, LoraSettings
+from zhllm.train.processes import Processes
+from zhllm.train.proof import Start
+from zhllm.train.trainee import Trainee
 
 IDS = [[1, 5, 300, 17, 424, 500, 9, 9], [1, *range(400, 420)]]
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -287,3 +293,109 @@ def test_the_base_an_adapter_was_trained_on_is_known(toy: Toy, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
     merged = stage("merge", tmp_path / "out", model=shutil.copytree(toy.resized, tmp_path / "copy"), adapter=[trained])
     assert np.isfinite(manifest.read(merged).metrics["logit_scale"])  # type: ignore[union-attr]
+
+
+TRAINED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "gaussian": {"init": "gaussian"},
+    "rsLoRA": {"rslora": True},
+    "DoRA": {"dora": True},
+    "PiSSA": {"init": "pissa"},
+    "PiSSA, fast": {"init": "pissa-fast"},
+    "OLoRA": {"init": "olora"},
+    "PiSSA, rsLoRA": {"init": "pissa", "rslora": True},
+    "PiSSA, DoRA": {"init": "pissa", "dora": True},
+    "OLoRA, DoRA, rsLoRA": {"init": "olora", "dora": True, "rslora": True},
+}
+
+
+@pytest.mark.parametrize("what", ["lora", "new-rows+lora"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_merged_is_what_was_trained(toy: Toy, tmp_path: Path, variant: str, what: str) -> None:
+    """Every way to train LoRA, in float32: logits of the merged model are those of the model in training."""
+    settings = LoraSettings(4, 12.0, 0.0, TRAINED, **VARIANTS[variant])
+    trainee = Trainee(toy.resized, torch.float32, torch.device("cpu"))
+    trainee.make_trainable(what, settings, seed=1)
+    untrained = [own_logits(trainee, row) for row in IDS]
+    (base,) = logits(toy.resized, IDS[:1])
+    torch.testing.assert_close(untrained[0], base, rtol=0, atol=1e-4)  # whatever the start, it is the base
+    start = Start.of(trainee)
+    trained(trainee, toy).eval()
+    start.prove(trainee, Processes("cpu"))
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    trainee.save(folder)
+    assert trainee.unlike_saved(folder) == []
+    saved = json.loads((folder / "adapter_config.json").read_text())
+    assert (saved["r"], saved["init_lora_weights"]) == (
+        8 if settings.init in CHANGE_BASE else 4,
+        "gaussian" if settings.init == "gaussian" else True,
+    )
+    out = stage("merge", tmp_path / "out", model=toy.resized, adapter=[folder])
+    for row, before, found in zip(IDS, untrained, logits(out, IDS), strict=True):
+        wanted = own_logits(trainee, row)
+        assert (wanted - before).abs().max() > 0.02, "nothing was learnt"
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+
+
+FOUR_BIT: dict[str, dict[str, Any]] = {
+    "default": {},
+    "DoRA": {"dora": True},
+    "PiSSA": {"init": "pissa"},
+    "LoftQ": {"init": "loftq"},
+    "LoftQ, DoRA, rsLoRA": {"init": "loftq", "dora": True, "rslora": True},
+}
+
+
+def with_unrounded_base(trainee: Trainee, model: Path) -> Trainee:
+    """The same model with what NF4 rounded as it was: the original weights, less what the start took out of them."""
+    weights = load_file(model / "model.safetensors")
+    assert trainee.lora is not None
+    for name, module in trainee.lora.modules():
+        weight = weights[f"{name}.weight"]
+        if name in trainee.lora.starts:
+            a, b = trainee.lora.starts[name]
+            weight = weight - module.scaling["default"] * (b @ a)
+        module.base_layer = torch.nn.Linear(*reversed(weight.shape), bias=False)
+        module.base_layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    return trainee
+
+
+@pytest.mark.parametrize("what", ["qlora", "new-rows+qlora"])
+@pytest.mark.parametrize("variant", FOUR_BIT)
+def test_merged_is_what_was_trained_in_four_bits_but_for_their_rounding(
+    toy: Toy, tmp_path: Path, variant: str, what: str
+) -> None:
+    settings = LoraSettings(4, 12.0, 0.0, TRAINED, **FOUR_BIT[variant])
+    trainee = Trainee(toy.resized, torch.float32, torch.device("cpu"), four_bit=torch.float32)
+    trainee.make_trainable(what, settings, seed=1)
+    trained(trainee, toy).eval()
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    trainee.save(folder)
+    assert trainee.unlike_saved(folder) == []
+    out = stage("merge", tmp_path / "out", model=toy.resized, adapter=[folder])
+    rounded = own_logits(trainee, IDS[0])
+    with_unrounded_base(trainee, toy.resized)
+    for row, found in zip(IDS, logits(out, IDS), strict=True):
+        torch.testing.assert_close(found, own_logits(trainee, row), rtol=0, atol=1e-4)
+    assert 1e-3 < (rounded - own_logits(trainee, IDS[0])).abs().max() < 0.5
+
+
+@pytest.mark.parametrize(("start", "four_bit"), [("pissa", False), ("olora", False), ("loftq", True)])
+@pytest.mark.parametrize("wrong", ["alpha", "sign"])
+def test_an_adapter_that_does_not_undo_its_start_is_found_when_it_is_saved(
+    toy: Toy, tmp_path: Path, start: str, four_bit: bool, wrong: str
+) -> None:
+    trainee = Trainee(toy.resized, torch.float32, torch.device("cpu"), torch.float32 if four_bit else None)
+    trainee.make_trainable("qlora" if four_bit else "lora", LoraSettings(16, 32.0, 0.0, TRAINED, init=start), seed=1)
+    trained(trainee, toy)
+    assert trainee.lora is not None
+    if wrong == "sign":
+        trainee.lora.starts = {name: (a, -b) for name, (a, b) in trainee.lora.starts.items()}
+    trainee.save(tmp_path)
+    if wrong == "alpha":
+        with_setting(lora_alpha=32)(tmp_path)
+    found = trainee.unlike_saved(tmp_path)
+    assert len(found) >= 10 and found[0] == "adapter_model.safetensors model.layers.0.self_attn.q_proj.weight"

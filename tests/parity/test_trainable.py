@@ -16,15 +16,19 @@ from toys import Toy
 from zhllm.errors import DataError, ProofError
 from zhllm.infer.probe import adapted_logits, logits
 from zhllm.model.llama import EMBED, HEAD
+from zhllm.model.tensors import Checkpoint
+from zhllm.model.transformers_model import open_model
 from zhllm.train.loop import Loop, LoopSettings
-from zhllm.train.optimizers import OptimizerSettings
+from zhllm.train.lora import LoraSettings
+from zhllm.train.neftune import document_lengths, with_noise
+from zhllm.train.optimizers import OptimizerSettings, make_optimizers, set_rate
 from zhllm.train.processes import Processes
 from zhllm.train.proof import Start
 from zhllm.train.rows import SplitEmbedding
 from zhllm.train.schedules import Schedule
 from zhllm.train.store import TokenSet, read_info, rows_at
 from zhllm.train.tally import Measure
-from zhllm.train.trainee import LoraSettings, Trainee
+from zhllm.train.trainee import Trainee
 from zhllm.vocab.token_sizes import token_sizes
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -62,10 +66,11 @@ def rows_of(toy: Toy) -> TokenSet:
     return TokenSet(toy.packed, "train", read_info(toy.packed))
 
 
-def trained(trainee: Trainee, toy: Toy) -> Trainee:
+def trained(trainee: Trainee, toy: Toy, optimizer: str = "adamw") -> Trainee:
     """After three steps on the toy's packed rows."""
-    settings = LoopSettings(Schedule("constant", STEPS, 1, 1.0), OptimizerSettings("adamw", 0.01, 0.01))
-    rows, measure = rows_of(toy), Measure.of(token_sizes(Tokenizer(toy.resized)), read_info(toy.packed).sources)
+    settings = LoopSettings(Schedule("constant", STEPS, 1, 1.0), OptimizerSettings(optimizer, 0.01, 0.01))
+    rows = rows_of(toy)
+    measure = Measure.of(token_sizes(Tokenizer(toy.resized)), rows.info.sources)
     steps = [[rows.batch(rows_at(step, 4, len(rows), 0))] for step in range(STEPS)]
     Loop(trainee, trainee.layers, settings, measure, Processes("cpu"), None).run(steps.__getitem__)
     return trainee
@@ -244,3 +249,95 @@ def test_a_bf16_base_trained_whole_is_saved_as_bf16(toy: Toy, tmp_path: Path) ->
     assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
     expected = {n: p.detach().bfloat16() for n, p in trainee.model.named_parameters()}
     assert all(torch.equal(saved[name], value) for name, value in expected.items())
+
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_starts_are_those_of_peft(toy: Toy, init: str) -> None:
+    """Directions may have the other sign: products and what is left of the base are compared."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=4, lora_alpha=12, target_modules=list(TARGETS), init_lora_weights=init)
+    theirs = get_peft_model(open_model(toy.resized, torch.float32), config)
+    trainee = Trainee(toy.resized, torch.float32, CPU)
+    trainee.make_trainable("lora", LoraSettings(4, 12.0, 0.0, TARGETS, init=init), seed=1)
+    assert trainee.lora is not None
+    modules = dict(trainee.lora.modules())
+    assert len(modules) == 14
+    for name, module in modules.items():
+        other = theirs.get_submodule(f"base_model.model.{name}")
+        products = [m.lora_B["default"].weight @ m.lora_A["default"].weight for m in (module, other)]
+        torch.testing.assert_close(products[0], products[1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(module.base_layer.weight, other.base_layer.weight, rtol=0, atol=1e-5)
+
+
+def test_a_start_with_more_rank_than_a_matrix_has_is_refused(toy: Toy) -> None:
+    trainee = Trainee(toy.resized, torch.float32, CPU)
+    message = r"--lora-init pissa: model\.layers\.0\.self_attn\.k_proj is 32 x 64 .* Lower --lora-rank to 32"
+    with pytest.raises(DataError, match=message):
+        trainee.make_trainable("lora", LoraSettings(48, 1.0, 0.0, TARGETS, init="pissa"), seed=1)
+
+
+@pytest.mark.parametrize("targets", [("q_proj", "wq"), ("lm_head",), ("roj",), ()])
+def test_lora_targets_that_do_not_exist_are_refused(toy: Toy, targets: tuple[str, ...]) -> None:
+    """peft takes no notice of them where another one exists; a head's LoRA would not be in the loss."""
+    trainee = Trainee(toy.resized, torch.float32, CPU)
+    with pytest.raises(DataError, match=r"has no linear layer called .* for --lora-targets\. There are: down"):
+        trainee.make_trainable("lora", LoraSettings(4, 8.0, 0.0, targets), seed=1)
+
+
+def test_lora_plus_gives_b_another_rate_and_changes_nothing_else(toy: Toy) -> None:
+    named = opened(toy.resized, "new-rows+lora").named_trainable()
+    for name in ("adamw", "muon"):
+        plain, fast = (make_optimizers(named, OptimizerSettings(name, 0.01, 0.1, ratio)) for ratio in (1.0, 16.0))
+        rates = {id(p): (g["peak_lr"], g["weight_decay"]) for o in fast for g in o.param_groups for p in g["params"]}
+        before = {id(p): (g["peak_lr"], g["weight_decay"]) for o in plain for g in o.param_groups for p in g["params"]}
+        assert len(rates) == len(named) == len(before)
+        for key, parameter in named.items():
+            rate, decay = before[id(parameter)]
+            assert decay == (0.1 if "lora_" in key else 0.0)
+            assert rates[id(parameter)] == (0.16 if "lora_B" in key else rate, decay)
+        set_rate(fast, 0.5)
+        assert {g["lr"] for o in fast for g in o.param_groups} == {0.005, 0.08}
+
+
+def test_eight_bit_moments_train_as_full_ones_do(toy: Toy) -> None:
+    """Matrices of less than 4096 values keep full moments (bitsandbytes' rule); new rows have more."""
+    results, before = [], torch.tensor(Checkpoint(toy.resized).f32(EMBED))
+    for name in ("adamw", "adamw-8bit"):
+        trainee = trained(opened(toy.resized, "embeddings"), toy, name)
+        results.append(trainee.new_rows()[EMBED].detach() - before)
+    cosine = functional.cosine_similarity(results[0].flatten(), results[1].flatten(), dim=0)
+    assert 0.95 < cosine < 1 - 1e-6
+
+
+POSITIONS = torch.tensor([[0, 1, 2, 0, 1, 0, 0, 0], [0, 1, 2, 3, 4, 5, 6, 7]])
+
+
+def test_neftune_counts_the_length_of_each_document() -> None:
+    assert document_lengths(POSITIONS).tolist() == [[3, 3, 3, 2, 2, 1, 1, 1], [8] * 8]
+    torch.manual_seed(0)
+    noise = with_noise(torch.zeros(2, 8, 4096), POSITIONS, 5.0)
+    highest = 5 / (document_lengths(POSITIONS) * 4096).sqrt()
+    assert ((0.99 * highest < noise.abs().amax(-1)) & (noise.abs().amax(-1) <= highest)).all()
+    assert noise.mean().abs() < 1e-3
+    assert with_noise(torch.zeros(2, 8, 4).bfloat16(), POSITIONS, 5.0).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("what", ["new-rows+lora", "all"])
+def test_neftune_makes_noise_in_training_only(toy: Toy, what: str) -> None:
+    batch = rows_of(toy).batch(range(4))
+
+    def loss(trainee: Trainee) -> float:
+        torch.manual_seed(3)
+        return float(trainee.loss_sum(batch)[0].detach())
+
+    quiet, noisy = Trainee(toy.resized, torch.float32, CPU), Trainee(toy.resized, torch.float32, CPU, noise=20.0)
+    for trainee in (quiet, noisy):
+        trainee.make_trainable(what, LORA, seed=1)
+    assert loss(noisy.eval()) == loss(quiet.eval()) == pytest.approx(loss(quiet.train()), rel=1e-6)
+    assert loss(noisy.train()) == loss(noisy) != pytest.approx(loss(quiet), rel=1e-4)
+    noisy.loss_sum(batch)[0].backward()
+    assert all(p.grad is not None for p in noisy.named_trainable().values())

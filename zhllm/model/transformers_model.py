@@ -16,8 +16,8 @@ def check_model_directory(folder: Path) -> None:
         raise DataError(f"{folder}: is {kind} (it has no config.json).")
 
 
-def open_model(folder: Path, dtype: Any = "auto") -> Any:
-    """A transformers causal LM in eval mode; `dtype` "auto" keeps the stored one.
+def open_model(folder: Path, dtype: Any = "auto", **options: Any) -> Any:
+    """A transformers causal LM in eval mode; `dtype` "auto" keeps the stored one; `options` go to from_pretrained.
 
     Never touches the network. Raises DataError where transformers cannot read the directory, or
     finds weights missing (which it would fill with random numbers).
@@ -34,7 +34,7 @@ def open_model(folder: Path, dtype: Any = "auto") -> Any:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{folder}: transformers cannot open it: {str(error).splitlines()[0]}") from error

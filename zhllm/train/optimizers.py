@@ -17,11 +17,15 @@ Groups = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """Which optimiser, its highest learning rate, and the weight decay of matrices inside the layers."""
+    """Which optimiser, its highest learning rate, and the weight decay of matrices inside the layers.
+
+    `lora_plus`: LoRA's B matrices learn at so many times that rate (LoRA+, Hayou et al. 2024).
+    """
 
     name: str
     learning_rate: float
     weight_decay: float
+    lora_plus: float = 1.0
 
 
 def make_optimizers(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
@@ -35,16 +39,30 @@ def make_optimizers(parameters: Mapping[str, nn.Parameter], settings: OptimizerS
     outer = [p for n, p in parameters.items() if n not in inner]
     groups: Groups = [{"params": outer, "weight_decay": 0.0, "peak_lr": rate}] if outer else []
     made: list[torch.optim.Optimizer] = []
-    if inner:
-        group = {"params": list(inner.values()), "weight_decay": decay, "peak_lr": rate}
-        if settings.name == "muon":
-            # Learning rates scaled to AdamW's update size (Moonshot's 0.2 sqrt(max(n, m)) rule).
-            made.append(torch.optim.Muon([group], lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
-        else:
-            groups.append(group)
+    matrices = _inner_groups(inner, settings)
+    if matrices and settings.name == "muon":
+        # Learning rates scaled to AdamW's update size (Moonshot's 0.2 sqrt(max(n, m)) rule).
+        made.append(torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    else:
+        groups += matrices
     if groups:
         made.append(ADAMS.get(settings.name, _adamw)(groups, rate))
     return made
+
+
+def _inner_groups(inner: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> Groups:
+    """The matrices inside the layers; LoRA's B matrices apart where they have a rate of their own."""
+    fast = {n: p for n, p in inner.items() if settings.lora_plus != 1 and "lora_B" in n}
+    parts = ((inner.keys() - fast.keys(), 1.0), (fast.keys(), settings.lora_plus))
+    return [
+        {
+            "params": [p for n, p in inner.items() if n in names],
+            "weight_decay": settings.weight_decay,
+            "peak_lr": settings.learning_rate * ratio,
+        }
+        for names, ratio in parts
+        if names
+    ]
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], share: float) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zhllm.errors import ProofError
 from zhllm.train.processes import Processes, local
+from zhllm.train.quantized import quantization_tensors
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Start:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names and this process's bytes."""
+    """SHA-256 over names and this process's bytes, with the scales of those in four bits."""
     found = hashlib.sha256()
     for name, value in tensors.items():
         found.update(name.encode())
-        found.update(local(value.detach()).cpu().contiguous().view(torch.uint8).numpy().data)
+        for part in (value, *quantization_tensors(value)):
+            found.update(local(part.detach()).cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()

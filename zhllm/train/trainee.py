@@ -6,8 +6,7 @@ V vocabulary rows, H hidden size, B rows of T tokens, N learnt tokens among them
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,15 @@ from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.lora import ADAPTER_FILE, NEW_ROWS_FILE
 from zhllm.model.tensors import Array, Checkpoint, Writer, from_f32
 from zhllm.model.transformers_model import open_model
+from zhllm.train import quantized
 from zhllm.train.attention import documents_of, use_document_attention
 from zhllm.train.batch import IGNORED, Batch
+from zhllm.train.lora import Gather, Lora, LoraSettings
 from zhllm.train.loss import chunked_cross_entropy
+from zhllm.train.neftune import with_noise
 from zhllm.train.rows import SplitEmbedding
 
-Gather = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """LoRA (Hu et al. 2021): rank, alpha (scale = alpha / rank), dropout, module names."""
-
-    rank: int
-    alpha: float
-    dropout: float
-    target_modules: tuple[str, ...]
+QUANTIZATION_FILE = "quantization.json"
 
 
 class Trainee(nn.Module):
@@ -46,23 +38,38 @@ class Trainee(nn.Module):
     is made inside their forward pass.
     """
 
-    def __init__(self, folder: Path, dtype: torch.dtype | str, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dtype: torch.dtype | str,
+        device: torch.device,
+        four_bit: torch.dtype | None = None,
+        noise: float | None = None,
+    ) -> None:
+        """`four_bit`: hold the decoder's linear layers in NF4 and compute their products in this dtype.
+
+        `noise`: NEFTune's alpha; noise on the input embeddings in training.
+        """
         super().__init__()
-        self.folder = folder
-        self.model: Any = open_model(folder, dtype)
+        self.folder, self.device, self.noise, self.four_bit = folder, device, noise, four_bit is not None
+        self.model: Any
+        if four_bit is None:
+            self.model = open_model(folder, dtype)
+            self.model.to(device)
+        else:
+            self.model = quantized.open_quantized(folder, dtype, four_bit, device)
         self._by_documents = use_document_attention(self.model)
-        self.model.to(device)
-        self.device = device
         self._split_head: SplitEmbedding | None = None
-        self._peft: list[Any] = []  # in a list: peft's wrapper holds the same parameters by other names
+        self.lora: Lora | None = None  # no Module: peft's wrapper holds the same parameters by other names
         self._whole_model = False
 
     def make_trainable(self, what: str, lora: LoraSettings, seed: int) -> None:
         """Choose what learns; everything else is frozen.
 
         "all" every parameter; "new-rows" the rows that resize added to the embedding and head
-        matrices, "embeddings" all their rows; "lora" low-rank updates; the last two joined by "+".
-        Raises DataError when new rows are asked for and the model has none.
+        matrices, "embeddings" all their rows; "lora" low-rank updates, "qlora" the same of a base
+        opened in four bits; rows and updates joined by "+". Raises DataError when new rows are asked
+        for and the model has none, or LoRA has no module to work on.
         """
         torch.manual_seed(seed)  # LoRA's A matrices are drawn here
         self._whole_model = what == "all"
@@ -72,8 +79,11 @@ class Trainee(nn.Module):
             self._split_rows(self._first_new_row())
         if "embeddings" in parts:
             self._split_rows(0)
-        if "lora" in parts:
-            self._add_lora(lora)
+        if "lora" in parts or "qlora" in parts:
+            rows = self.new_rows()
+            self.lora = Lora(self.model, self.folder, lora)
+            for parameter in rows.values():  # peft froze all that is not LoRA
+                parameter.requires_grad_(True)
 
     def _first_new_row(self) -> int:
         path = self.folder / "extension.json"
@@ -94,24 +104,6 @@ class Trainee(nn.Module):
         self.model.set_input_embeddings(embed)
         self.model.set_output_embeddings(head)
         self._split_head = head
-
-    def _add_lora(self, lora: LoraSettings) -> None:
-        from peft import LoraConfig, get_peft_model
-
-        config = LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=list(lora.target_modules),
-            task_type="CAUSAL_LM",
-        )
-        rows = self.new_rows()
-        try:
-            self._peft = [get_peft_model(self.model, config)]
-        except ValueError as error:
-            raise DataError(f"{self.folder}: LoRA has no module to work on: {error}") from error
-        for parameter in rows.values():  # peft froze all that is not LoRA
-            parameter.requires_grad_(True)
 
     def new_rows(self) -> dict[str, nn.Parameter]:
         """The rows that learn apart from their matrix, by the matrix's name; {} where none do."""
@@ -134,12 +126,16 @@ class Trainee(nn.Module):
 
         All three are (B, T) int64; see Batch.
         """
-        found = self.model.model(
-            input_ids=input_ids, position_ids=position_ids, use_cache=False, **self._documents(position_ids)
-        )
-        hidden = found.last_hidden_state
+        inputs = self._inputs(input_ids, position_ids) | self._documents(position_ids)
+        hidden = self.model.model(**inputs, position_ids=position_ids, use_cache=False).last_hidden_state
         learnt = labels != IGNORED
         return chunked_cross_entropy(hidden[learnt], self.heads, labels[learnt])
+
+    def _inputs(self, input_ids: Tensor, position_ids: Tensor) -> dict[str, Tensor]:
+        """What the decoder reads: ids, or in training with noise their embeddings."""
+        if self.noise is None or not self.training:
+            return {"input_ids": input_ids}
+        return {"inputs_embeds": with_noise(self.model.get_input_embeddings()(input_ids), position_ids, self.noise)}
 
     @property
     def layers(self) -> Any:
@@ -172,37 +168,42 @@ class Trainee(nn.Module):
         if self._whole_model:
             self._save_whole(out, gather, write)
             return
-        for name, tensors in self._adapter_files().items():
-            whole = {key: gather(value).detach().contiguous().cpu() for key, value in tensors.items()}
+        for name, tensors in self._adapter_files(gather).items():
             if write:
-                save_file(whole, out / name, metadata={"format": "pt"})
-        if self._peft and write:
-            self._write_lora_config(out)
+                save_file(tensors, out / name, metadata={"format": "pt"})
+        if self.lora is not None and write:
+            self.lora.write_config(out)
+        if self.four_bit and write:
+            record = quantized.record(self.model) | {"lora_start": None if self.lora is None else self.lora.start}
+            (out / QUANTIZATION_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def unlike_saved(self, out: Path, gather: Gather = lambda value: value, read: bool = True) -> list[str]:
-        """Names of tensors in the files of `save` that are not, to the bit, what is held here."""
+        """Names of tensors in the files of `save` that are not, to the bit, what is held here.
+
+        Where the base was changed in memory, also of weights that the saved adapter does not make out
+        of the original base.
+        """
         if self._whole_model:
             pairs = self._whole_pairs(gather)
             saved = Checkpoint(out) if read else None
             return [name for name, value in pairs if saved is not None and not np.array_equal(saved.raw(name), value)]
         wrong = []
-        for file, tensors in self._adapter_files().items():
+        for file, tensors in self._adapter_files(gather).items():
             saved_file = load_file(out / file) if read else {}
             for key, value in tensors.items():
-                held = gather(value).detach().cpu()
-                if read and not (key in saved_file and torch.equal(saved_file[key], held)):
+                if read and not (key in saved_file and torch.equal(saved_file[key], value)):
                     wrong.append(f"{file} {key}")
+        if self.lora is not None and not wrong and (self.four_bit or self.lora.starts):
+            wrong = self.lora.unlike_saved(out, gather, read)
         return wrong
 
-    def _adapter_files(self) -> dict[str, dict[str, Tensor]]:
-        """The tensors of each file that is written beside a base that stays."""
+    def _adapter_files(self, gather: Gather) -> dict[str, dict[str, Tensor]]:
+        """The tensors of each file that is written beside a base that stays, whole and on the CPU."""
         files: dict[str, dict[str, Tensor]] = {}
         if rows := self.new_rows():
-            files[NEW_ROWS_FILE] = dict(rows)
-        if self._peft:
-            from peft import get_peft_model_state_dict
-
-            files[ADAPTER_FILE] = get_peft_model_state_dict(self._peft[0], save_embedding_layers=False)
+            files[NEW_ROWS_FILE] = {name: gather(value).detach().contiguous().cpu() for name, value in rows.items()}
+        if self.lora is not None:
+            files[ADAPTER_FILE] = self.lora.tensors(gather)
         return files
 
     def _whole_pairs(self, gather: Gather) -> Iterator[tuple[str, Array]]:
@@ -220,21 +221,3 @@ class Trainee(nn.Module):
         with Writer(out, list(Checkpoint(self.folder).specs.values())) as writer:
             for name, values in self._whole_pairs(gather):
                 writer.write(name, values)
-
-    def _write_lora_config(self, out: Path) -> None:
-        config = self._peft[0].peft_config["default"].to_dict()
-        config["inference_mode"] = True
-        config["base_model_name_or_path"] = None  # the manifest holds the base's digest instead of a path
-        (out / "adapter_config.json").write_text(
-            json.dumps(_ordered(config), indent=1, default=str) + "\n", encoding="utf-8"
-        )
-
-
-def _ordered(value: Any) -> Any:
-    """peft holds module names in sets; a fixed order gives equal bytes in every process."""
-    if isinstance(value, dict):
-        return {k: _ordered(v) for k, v in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    is_list = isinstance(value, Sequence) and not isinstance(value, str)
-    return [_ordered(v) for v in value] if is_list else value
