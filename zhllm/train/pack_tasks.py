@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from zhllm.text.arrow_files import SUFFIX
 from zhllm.text.read.shards import Split, document_files, read_documents
 from zhllm.text.read.sources import SourceFile
-from zhllm.train.parts import SUFFIX
 from zhllm.train.tokenise import Task
 
 # What a worker takes at a time, in UTF-8 bytes of text (of parquet, of the text column once unpacked).

@@ -1,12 +1,11 @@
 """What `pack` keeps of a stretch of its input: the ids of some documents in one Arrow file, mapped when read.
 
-Files are written under another name first, so a part that is there is whole. D documents, N tokens.
+D documents, N tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zhllm.errors import ProofError
-from zhllm.text.clean.parts import SUFFIX as SUFFIX
-from zhllm.text.clean.parts import is_whole as is_whole
-from zhllm.text.read.parquet import on_disk
+from zhllm.text.arrow_files import write_whole
 from zhllm.text.read.shards import Split
 from zhllm.train.packed import Counts
 
@@ -45,14 +42,7 @@ def write_part(
     schema = pa.schema(
         [("ids", columns[0].type), ("chars", pa.int32()), ("bytes", pa.int32())], {"stats": orjson.dumps(asdict(stats))}
     )
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with on_disk(path):
-        try:
-            with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    write_whole(path, columns, schema)
 
 
 class Part:
@@ -60,8 +50,8 @@ class Part:
 
     def __init__(self, path: Path) -> None:
         with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
-            self.stats = PartStats(**orjson.loads(reader.schema.metadata[b"stats"]))
-            batch = reader.get_batch(0)
+            batch, stats = reader.get_batch(0), reader.schema.metadata[b"stats"]
+        self.stats = PartStats(**orjson.loads(stats))
         column = batch.column("ids")
         self.ids: NDArray[Any] = column.values.to_numpy()
         self.lengths: Lengths = np.diff(column.offsets.to_numpy())

@@ -54,7 +54,7 @@ def tokenise(task: Task) -> float:
     """Write the part of a task; its megabytes. ProofError where ids or texts are not what they must be."""
     if multiprocessing.parent_process() is not None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    tokenizer = _tokenizer(task.tokenizer)
+    tokenizer = tokenizer_at(task.tokenizer)
     texts = task.read()
     kept = [text for text in texts if text]
     ids, lengths = _encoded(tokenizer, kept)
@@ -74,7 +74,8 @@ def tokenise(task: Task) -> float:
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(folder: Path) -> Tokenizer:
+def tokenizer_at(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder, read once."""
     return Tokenizer(folder)
 
 
