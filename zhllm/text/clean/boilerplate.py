@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from operator import add
 from pathlib import Path
@@ -39,6 +39,7 @@ _DETAIL = re.compile(
     re.ASCII,
 )
 _WORD = re.compile(r"\w")
+_BLANK_LINES = re.compile(r"\n{3,}")
 _QUOTED = re.compile(r"“[^“”]*”|‘[^‘’]*’|「[^「」]*」|《[^《》]*》|`[^`]*`")
 # Headings, images, link targets, tags and comments of Markdown, HTML and code are structure, 第三条 is law.
 _STRUCTURE = re.compile(r"\s*(?:#|!\[|\[[\w-]+\]:|<|//|/\*|\*\s|第[一二三四五六七八九十百千零〇\d]+条)")
@@ -51,6 +52,10 @@ class _Phrase(NamedTuple):
     whole: bool  # whether it suffices as the whole line
 
 
+# Two of these may be enough: one weak phrase never is.
+_MAY_SUFFICE = {"strong": 2, "whole": 2, "weak": 1, "hints": 0}
+
+
 class _Lexicon:
     """The phrases by their first two characters, the triggers, patterns and words of [about]."""
 
@@ -58,18 +63,20 @@ class _Lexicon:
         self.about = re.compile("|".join(map(re.escape, tables["about"]["words"])))
         self.patterns: list[tuple[re.Pattern[str], str]] = []
         self._by_start: dict[str, list[_Phrase]] = defaultdict(list)
-        triggers: set[str] = set()
+        triggers: dict[str, int] = {}
         for group, table in tables.items():
             for kind, worth in (("strong", 2), ("whole", 1), ("weak", 1), ("fill", 0), ("hints", None)):
-                for text in {s for phrase in table.get(kind, ()) for s in (phrase, phrase.lower(), phrase.upper())}:
+                for text in {s for t in table.get(kind, ()) for s in (t, t.lower(), t.upper())}:
                     if kind != "fill":
-                        triggers.add(text)
+                        triggers[text] = max(triggers.get(text, 0), _MAY_SUFFICE[kind])
                     if worth is not None:
                         self._by_start[text[:2]].append(_Phrase(text, group, worth, kind == "whole"))
             for pattern in table.get("patterns", ()):
                 self.patterns.append((re.compile(pattern.replace("[ID]", _ID), re.IGNORECASE), group))
         self.triggers = tuple(sorted(triggers))
-        self.triggers_by_start = _by_start(self.triggers)
+        self.triggers_by_start: dict[str, dict[str, int]] = defaultdict(dict)
+        for text in self.triggers:
+            self.triggers_by_start[text[:2]][text] = triggers[text]
         self._by_length: dict[str, tuple[tuple[int, dict[str, _Phrase]], ...]] = {}
 
     def phrases(self, start: str) -> tuple[tuple[int, dict[str, _Phrase]], ...]:
@@ -87,13 +94,6 @@ class _Lexicon:
         return self._by_length[start]
 
 
-def _by_start(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        found[text[:2]] = (*found.get(text[:2], ()), text)
-    return found
-
-
 _LEXICON = _Lexicon(tomllib.loads(LEXICON.read_text(encoding="utf-8")))
 
 # Literal phrases: a line that holds none of them is never removed.
@@ -103,7 +103,7 @@ TRIGGERS: tuple[str, ...] = _LEXICON.triggers
 @lru_cache(maxsize=8192)  # such lines are the same on thousands of pages
 def reason_of(line: str) -> str | None:
     """The group ("contact", "gambling", "navigation", ...) of a line that is advertisement or frame, else None."""
-    if len(line) > MAX_LINE_CHARS or not _holds_trigger(line) or _STRUCTURE.match(line):
+    if len(line) > MAX_LINE_CHARS or _STRUCTURE.match(line) or not _may_suffice(line):
         return None
     evidence = _Evidence(line)
     return evidence.group() if evidence.is_sufficient() else None
@@ -122,12 +122,22 @@ def remove_lines(text: str, suspects: Collection[str] | None = None) -> tuple[st
     if not removed:
         return text, removed
     kept = "\n".join(line for line, reason in zip(lines, reasons, strict=True) if reason is None)
-    return re.sub(r"\n{3,}", "\n\n", kept).strip("\n"), removed
+    if "\n\n\n" in kept:
+        kept = _BLANK_LINES.sub("\n\n", kept)
+    return kept.strip("\n"), removed
 
 
-def _holds_trigger(line: str) -> bool:
-    starts = _LEXICON.triggers_by_start
-    return any(pair in starts and line.startswith(starts[pair], i) for i, pair in enumerate(map(add, line, line[1:])))
+def _may_suffice(line: str) -> bool:
+    """Whether a line holds phrases that may be enough, or a trigger and a pattern.
+
+    Nine in ten lines with a trigger end here, before what they hold is weighed.
+    """
+    triggers = _LEXICON.triggers_by_start
+    found: dict[str, int] = {}
+    for i, pair in enumerate(map(add, line, line[1:])):
+        if pair in triggers and line.startswith(tuple(triggers[pair]), i):
+            found |= {text: worth for text, worth in triggers[pair].items() if line.startswith(text, i)}
+    return sum(found.values()) >= 2 or (bool(found) and any(pattern.search(line) for pattern, _ in _LEXICON.patterns))
 
 
 class _Evidence:
