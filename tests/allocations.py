@@ -109,8 +109,9 @@ def allocations_of_a_step(
     stored: torch.dtype,
     autocast: torch.dtype | None,
     plain_loss: bool = False,
+    masked: bool = True,
 ) -> Step:
-    """The second training step of one micro-batch of masked rows, with AdamW."""
+    """The second training step of one micro-batch, with AdamW; documents kept apart by a mask, or one a row."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -121,7 +122,7 @@ def allocations_of_a_step(
         learning = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=1e-4, foreach=False)
         ids = torch.zeros((rows, seq_len), dtype=torch.long)
-        mask = torch.ones(rows, 1, seq_len, seq_len, dtype=torch.bool)
+        mask = torch.ones(rows, 1, seq_len, seq_len, dtype=torch.bool) if masked else None
         for _ in range(2):
             gc.collect()
             resident = counted.peak = counted.now

@@ -22,6 +22,7 @@ TOOLS = {
     "status": "Show how far a recipe's run is and what it measured.",
     "check-vocab": "Check any tokenizer: engines compared, round trip, dead pieces, compression.",
     "advise-vocab": "Measure whether to extend a tokenizer, and by how many pieces.",
+    "doctor": "Look at this machine: what is missing for which stage, and what to do.",
     "plan": "Work out tokens, FLOPs, memory and hours of a training run, and what fits.",
     "show": "Look at documents, chats with their loss mask, or a manifest.",
     "chat": "Talk to a model directory or a GGUF file.",

@@ -56,16 +56,17 @@ CASES += [pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CASES]  #
 
 
 @pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
+@pytest.mark.parametrize("masked", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind, training, precision, settings", CASES)
 def test_memory_is_what_torch_allocates(
-    kind: str, training: Training, precision: Any, settings: dict[str, Any]
+    kind: str, training: Training, precision: Any, settings: dict[str, Any], masked: bool
 ) -> None:
     """Resident bytes to the buffers of the rotary positions; the fullest moment within a tenth."""
     config, shape = wide(kind, **settings)
-    setting = Setting(training, 1, 512, precision, accumulates=False)
+    setting = Setting(training, 1, 512, precision, accumulates=False, masked=masked)
     stored = torch.bfloat16 if setting.stored_bytes == 2 else torch.float32
     autocast = torch.bfloat16 if precision == "bf16" else None
-    step = allocations_of_a_step(config, training, BASE_ROWS, 1, 512, stored, autocast)
+    step = allocations_of_a_step(config, training, BASE_ROWS, 1, 512, stored, autocast, masked=masked)
     resident = sum(weights(shape, setting).values()) + optimizer_bytes(shape, training, "adamw")
     assert resident == pytest.approx(step.resident, abs=2**20), "besides the batch and its mask"
     parts = memory_of(shape, setting).parts
@@ -105,6 +106,26 @@ def test_gradients_and_moments_are_those_of_torch() -> None:
             optimizer.step()
         state = [v for o in optimizers for s in o.state.values() for v in s.values() if v.ndim]
         assert sum(value.nbytes for value in state) == optimizer_bytes(shape, training, name)
+
+
+def test_four_and_eight_bits_are_those_of_bitsandbytes() -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    layer = bitsandbytes.nn.Linear4bit(512, 1024, bias=False, compress_statistics=True, quant_type="nf4")
+    layer.load_state_dict({"weight": torch.randn(1024, 512)})
+    state = layer.to("cpu").weight.quant_state
+    made = layer.weight.nbytes + state.absmax.nbytes + state.state2.absmax.nbytes
+    assert made == 1024 * 512 * NF4_BYTES
+    shape = ModelShape(64, 128, 2, 4, 2, 16, 200).with_rows(200, 99)
+    training = Training("new-rows+lora", 32)
+    tensors = [
+        torch.zeros(size, requires_grad=True) for part in trainable_tensors(shape, training) for size in part.elements()
+    ]
+    optimizer = bitsandbytes.optim.AdamW8bit(tensors)
+    for tensor in tensors:
+        tensor.grad = torch.ones_like(tensor)
+    optimizer.step()
+    states = [v for s in optimizer.state.values() for k, v in s.items() if hasattr(v, "nbytes") and "qmap" not in k]
+    assert sum(value.nbytes for value in states) == optimizer_bytes(shape, training, "adamw-8bit")
 
 
 # --- A 7B with 16,617 new rows, by hand ---

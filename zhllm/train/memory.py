@@ -43,8 +43,8 @@ class Setting:
     """One training setting, as far as it decides memory.
 
     `accumulates`: several micro-batches make a step, so gradients lie beside activations. `masked`: documents in
-    a row are kept apart by a mask, which torch's fused attention saves in every layer. `sharded` over `gpus`
-    devices: FSDP2; else each device holds everything.
+    a row are kept apart by a mask, which torch's fused attention saves in every layer, instead of each being a
+    sequence of its own (zhllm.train.attention). `sharded` over `gpus` devices: FSDP2; else each holds everything.
     """
 
     training: Training
@@ -54,7 +54,7 @@ class Setting:
     optimizer: str = "adamw"
     device: Literal["cuda", "cpu"] = "cuda"
     accumulates: bool = True
-    masked: bool = True
+    masked: bool = False
     gpus: int = 1
     sharded: bool = False
 
@@ -208,9 +208,9 @@ def loss_bytes(shape: ModelShape, setting: Setting) -> float:
     c, hidden, learnt = setting.compute_bytes, shape.hidden_size, setting.training.learnt_rows(shape)
     chunk = min(max(16, CHUNK_ELEMENTS // shape.vocab_size), setting.tokens) * shape.vocab_size
     copied = (learnt if c != FP32 else 0) + (shape.vocab_size - learnt if setting.stored_bytes != c else 0)
-    cast = c if c != FP32 else 0  # float32 products are used in place, others are cast to it and back
-    rows = hidden * (c * copied + (FP32 + cast) * learnt)
-    return (FP32 + cast) * chunk + rows + setting.stored_bytes * hidden * setting.tokens
+    mixed = c != FP32  # then logits stand in both dtypes, and a product of the rows' gradients beside their sum
+    rows = hidden * (c * copied + (FP32 + c * mixed) * learnt)
+    return (c + FP32 * mixed) * chunk + rows + setting.stored_bytes * hidden * setting.tokens
 
 
 def plain_loss_bytes(shape: ModelShape, setting: Setting) -> float:
