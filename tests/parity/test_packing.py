@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from toys import Toy
 from zhllm.errors import DataError
 from zhllm.train.batch import IGNORED, Batch
 from zhllm.train.chats import ChatRows, TokenChat
+from zhllm.train.permutation import permuted
 from zhllm.train.store import PackInfo, SetInfo, TokenSet, read_info, rows_at
 from zhllm.train.trainee import LoraSettings, Trainee
 from zhllm.vocab.tokenizer import Tokenizer
@@ -181,7 +184,7 @@ def test_a_cut_token_file_is_refused(tmp_path: Path) -> None:
         TokenSet(tmp_path, "train", info)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 50), st.integers(1, 9), st.integers(0, 3))
 def test_the_order_of_rows_is_a_permutation_an_epoch_and_a_pure_function(total: int, size: int, seed: int) -> None:
     steps = -(-3 * total // size)
@@ -195,3 +198,39 @@ def test_the_order_of_rows_is_a_permutation_an_epoch_and_a_pure_function(total: 
 def test_epochs_and_seeds_give_different_orders() -> None:
     orders = {tuple(rows_at(step, 50, 50, seed)) for step in range(4) for seed in range(4)}
     assert len(orders) == 16
+
+
+def chi_square(found: list[int], bins: int) -> float:
+    """How far the counts of 0 to bins - 1 are from being equal, in standard deviations."""
+    expected = len(found) / bins
+    square = ((np.bincount(found, minlength=bins) - expected) ** 2 / expected).sum()
+    return float((square - (bins - 1)) / np.sqrt(2 * (bins - 1)))
+
+
+@pytest.mark.parametrize("total", [2, 3, 4, 5])
+def test_every_order_of_few_rows_is_equally_likely(total: int) -> None:
+    orders = {order: n for n, order in enumerate(permutations(range(total)))}
+    found = [orders[tuple(permuted(np.arange(total), total, 7, epoch).tolist())] for epoch in range(1500)]
+    assert chi_square(found, len(orders)) < 4
+
+
+@pytest.mark.parametrize("total", [1000, 4096, 10**9, 2**40 + 1])
+def test_the_order_of_many_rows_looks_random(total: int) -> None:
+    """Where rows go, steps between neighbours, and one place in other epochs and seeds are all spread evenly."""
+    count, bins = min(total, 20_000), 50
+    found = permuted(np.arange(count), total, 1, 2)
+    assert len(np.unique(found)) == count and found.min() >= 0 and found.max() < total
+    steps = np.diff(found) % total
+    epochs = np.array([permuted(np.array([17]), total, 1, epoch)[0] for epoch in range(1000)])
+    seeds = np.array([permuted(np.array([17]), total, seed, 0)[0] for seed in range(1000)])
+    for one in (steps, epochs, seeds) if total < 20_000 else (found, steps, epochs, seeds):
+        assert chi_square((one * float(bins) // total).astype(int).tolist(), bins) < 4
+    assert abs(np.corrcoef(np.arange(count), found)[0, 1]) < 4 / np.sqrt(count)
+
+
+def test_drawing_rows_needs_no_memory_for_the_others() -> None:
+    tracemalloc.start()
+    rows = rows_at(40_000_000, 16, 10**9, 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(set(rows)) == 16 and max(rows) < 10**9 and peak < 100_000
