@@ -15,7 +15,7 @@ from toys import run_apart
 
 from zhllm.cli import main
 from zhllm.commands import STAGES
-from zhllm.config import Config
+from zhllm.config import Config, named_input_paths
 from zhllm.errors import ConfigError
 from zhllm.flags import config_from_flags, stage_command
 from zhllm.recipe import Recipe, as_shell, check_sources, open_recipe
@@ -178,6 +178,43 @@ def test_paths_are_relative_to_the_recipe_and_given_ones_to_where_one_stands(
         recipe = opened(here, assignment)
         assert recipe.steps[0].config.source == (Path("mine"),)  # type: ignore[attr-defined]
         check_sources(recipe)
+
+
+def packing(here: Path, *corpus: str, **settings: Any) -> dict[str, Any]:
+    (here / "tokenizer").mkdir(exist_ok=True)
+    return stages_with(pack={"corpus": list(corpus), "tokenizer": "tokenizer", **settings})
+
+
+def test_groups_of_steps_and_of_paths_keep_their_names(here: Path) -> None:
+    (here / "lr=1").mkdir()
+    write(here, packing(here, "zh=@clean", "en=docs", "lr=1", mix="zh=0.6,en=0.3,corpus=0.1"))
+    recipe = opened(here)
+    run, config = here / "run", recipe.steps[-1].config
+    assert [*map(str, config.corpus)] == [f"zh={run / 'clean'}", f"en={here / 'docs'}", str(here / "lr=1")]
+    assert [name for _, name, _ in named_input_paths(config)] == ["zh", "en", "", ""]
+    check_sources(recipe)
+    assert f'--corpus zh="$RUN/clean" en={here / "docs"} {shlex.quote(str(here / "lr=1"))}' in as_shell(recipe)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "mix", "message"),
+    [
+        ("zh=@clena", "", 'stages.pack.corpus: "zh=@clena": no earlier step is called clena. Did you mean "clean"?'),
+        ("zh=@clean", "zn=1", 'stages.pack: --mix zn=1: there is no group zn. Did you mean "zh"?'),
+        ("zh=@clean", "zh=0.5", "stages.pack: --mix zh=0.5: the shares add up to 0.5, not to 1"),
+    ],
+)
+def test_a_mistake_in_groups_is_found_before_anything_runs(here: Path, corpus: str, mix: str, message: str) -> None:
+    write(here, packing(here, corpus, mix=mix))
+    with pytest.raises(ConfigError) as found:
+        opened(here)
+    assert str(found.value) == f"{here / 'recipe.yaml'}: {message}"
+
+
+def test_a_named_source_that_is_missing_is_named(here: Path) -> None:
+    write(here, packing(here, "zh=nowhere"))
+    with pytest.raises(ConfigError, match=r"stages\.pack\.corpus: .*/nowhere: there is no such file or folder"):
+        check_sources(opened(here))
 
 
 def test_a_missing_source_is_named_before_anything_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
