@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from toys import Toy, stage
 
 from zhllm import manifest
-from zhllm.errors import ConfigError, MissingError, StageError
+from zhllm.errors import ConfigError, DataError, MissingError, StageError
 
 
 def pretrained(toy: Toy, out: Path, **changes: Any) -> Path:
@@ -102,6 +102,33 @@ def test_a_gate_that_never_held_says_what_was_measured(toy: Toy, tmp_path: Path)
             gate="replay:+1%",
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
+
+
+def tuned(toy: Toy, out: Path, **changes: Any) -> Path:
+    settings = {
+        "model": toy.resized, "chats": [toy.chats], "seq_len": 64, "lora_rank": 4, "steps": 6, "rows_per_step": 2,
+        "learning_rate": 5e-3, "valid_share": 0.2, "device": "cpu", **changes,
+    }  # fmt: skip
+    return stage("sft", out, **settings)
+
+
+def test_sft_is_measured_by_source_and_can_be_gated_by_retained_text(toy: Toy, tmp_path: Path) -> None:
+    lines = (toy.chats / "chats-00000.jsonl").read_text().replace('"toy"', '"other"').replace('"id": "c', '"id": "d')
+    (tmp_path / "chats-00001.jsonl").write_text(lines)
+    out = tuned(
+        toy, tmp_path / "out", chats=[toy.chats, tmp_path / "chats-00001.jsonl"], retained=toy.packed,
+        validate_every=2, gate="replay:+50%",
+    )  # fmt: skip
+    names = {name for record in records(out) for name in record}
+    assert {"bits_per_char_toy", "bits_per_char_other", "bits_per_char_retained_valid_replay", "gate_held"} <= names
+    found = metrics(out)
+    assert found["valid_loss"] < found["valid_loss_before"] and found["best_step"] in (2, 4, 6)
+    assert found["bits_per_char_retained_valid_before"] != found["bits_per_char_retained_valid"]
+
+
+def test_retained_text_of_another_tokenizer_is_refused(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="was packed with another tokenizer"):
+        tuned(toy, tmp_path / "out", model=toy.base, retained=toy.packed, trainable="lora")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def _tiles(metrics: Mapping[str, Any]) -> list[Tile]:
     if metrics.get(BITS) is not None:
         found.append(Tile("last training bits per character", number(metrics[BITS], 3)))
     for name in _validated(metrics):
-        found.append(Tile(_plain(name), number(metrics[name], 3), _change(metrics, name)))
+        before = f"before {metrics[f'{name}_before']:.3f} ({_change(metrics, name)})"
+        found.append(Tile(_plain(name), number(metrics[name], 3), before))
     if "best_step" in metrics:
         found.append(Tile("saved step", number(metrics["best_step"]), "the best that held the gate"))
     return found
@@ -50,7 +51,7 @@ def _validated(metrics: Mapping[str, Any]) -> list[str]:
 
 def _change(metrics: Mapping[str, Any], name: str) -> str:
     before = metrics[f"{name}_before"]
-    return f"before {before:.3f} ({metrics[name] / before - 1:+.1%})" if before else ""
+    return f"{metrics[name] / before - 1:+.1%}" if before else ""
 
 
 def _before_and_after(metrics: Mapping[str, Any]) -> list[Html]:

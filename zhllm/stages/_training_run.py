@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,12 +25,14 @@ from zhllm.train.gate import Gate, parse_gate
 from zhllm.train.loop import Loop, Watch
 from zhllm.train.processes import Processes, whole
 from zhllm.train.proof import Start
-from zhllm.train.tally import Measure, Record
+from zhllm.train.store import TokenSet
+from zhllm.train.tally import Measure, Record, Tally
 from zhllm.train.trackers import Trackers
 from zhllm.train.trainee import Trainee
 
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
+PLACES = ("", "valid_", "retained_", "retained_valid_")  # before the name of a retained set
 NOT_RESULTS = ("step", "lr_share", "tokens")
 
 
@@ -146,7 +150,7 @@ class _Run:
             return None
         name, share = parse_gate(self.config.gate)
         known = [key.removeprefix("bits_per_char_") for key in self.before if key.startswith("bits_per_char_")]
-        found = next((key for key in (name.replace("-", "_"), f"valid_{name.replace('-', '_')}") if key in known), None)
+        found = next((key for key in (f"{place}{name.replace('-', '_')}" for place in PLACES) if key in known), None)
         if found is None or self.data.target is None or self.data.target == f"bits_per_char_{found}":
             others = ", ".join(key for key in known if f"bits_per_char_{key}" != self.data.target) or "none"
             raise ConfigError(
@@ -229,7 +233,7 @@ class _Run:
         return best | {"best_step": best["step"]}
 
 
-def validated(module: nn.Module, processes: Processes, batches: Sequence[Callable[[], Batch]], tally: Any) -> None:
+def validated(module: nn.Module, processes: Processes, batches: Sequence[Callable[[], Batch]], tally: Tally) -> None:
     """Add the losses of batches, dealt to the processes, to a Tally; no gradient, no dropout.
 
     Every process calls the module equally often, as sharded ones must.
@@ -244,3 +248,20 @@ def validated(module: nn.Module, processes: Processes, batches: Sequence[Callabl
             tally.add(held, losses)
     processes.reshard(module)
     module.train()
+
+
+def measure_sets(
+    module: nn.Module, processes: Processes, sets: dict[str, TokenSet], measure: Measure, rows_per_batch: int
+) -> Record:
+    """Of each set loss_<set> in nats a token, bits_per_char_<set> and bits_per_byte_<set>, counted on its text."""
+    found: Record = {}
+    for name, tokens in sets.items():
+        parts = [range(i, min(i + rows_per_batch, len(tokens))) for i in range(0, len(tokens), rows_per_batch)]
+        tally = Tally(measure, processes.device)
+        validated(module, processes, [partial(tokens.batch, part) for part in parts], tally)
+        key, record = name.replace("-", "_"), tally.record(processes.total)
+        bits = record["loss"] * record["tokens"] / math.log(2)
+        found[f"loss_{key}"] = record["loss"]
+        found[f"bits_per_char_{key}"] = bits / tokens.info.chars
+        found[f"bits_per_byte_{key}"] = bits / tokens.info.bytes
+    return found

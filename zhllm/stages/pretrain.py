@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
     from zhllm.train.batch import Batch
     from zhllm.train.processes import Processes
-    from zhllm.train.store import PackInfo, TokenSet
-    from zhllm.train.tally import Measure, Record
+    from zhllm.train.store import PackInfo
+    from zhllm.train.tally import Record
     from zhllm.vocab.tokenizer import Tokenizer
 
 
@@ -41,13 +40,14 @@ def run(config: PretrainConfig, out: Path) -> Metrics:
     zhllm pretrain --model resized --data packed --epochs 2 -o pretrained
     """
     from zhllm import ranks
-    from zhllm.model.directory import copy_tokenizer
+    from zhllm.model.directory import check_vocabulary, copy_tokenizer
     from zhllm.stages._training_run import train_and_save
     from zhllm.train.store import read_info
     from zhllm.vocab.tokenizer import Tokenizer
 
     info, tokenizer = read_info(config.data), Tokenizer(config.model)
-    check_tokenizer(config, info, tokenizer)
+    check_vocabulary(config.model, tokenizer)
+    check_packed(config.data, info, config.model, tokenizer)
     metrics = train_and_save(config, out, PackedData(config, info, tokenizer))
     if ranks.is_main():
         copy_tokenizer(config.model, out)
@@ -56,17 +56,14 @@ def run(config: PretrainConfig, out: Path) -> Metrics:
     return metrics
 
 
-def check_tokenizer(config: PretrainConfig, info: PackInfo, tokenizer: Tokenizer) -> None:
+def check_packed(data: Path, info: PackInfo, model: Path, tokenizer: Tokenizer) -> None:
     """DataError when the data were packed with another tokenizer, or rows are longer than the model reads."""
-    from zhllm.model.directory import check_vocabulary
-
-    check_vocabulary(config.model, tokenizer)
     if tokenizer.digest != info.tokenizer:
         raise DataError(
-            f"{config.data}: was packed with another tokenizer ({info.vocab_size} ids) than {config.model} has "
-            f"({tokenizer.vocab_size} ids). Run zhllm pack with --tokenizer {config.model}."
+            f"{data}: was packed with another tokenizer ({info.vocab_size} ids) than {model} has "
+            f"({tokenizer.vocab_size} ids). Run zhllm pack with --tokenizer {model}."
         )
-    check_row_length(config.model, info.seq_len, str(config.data))
+    check_row_length(model, info.seq_len, str(data))
 
 
 class PackedData:
@@ -100,28 +97,10 @@ class PackedData:
 
     def validate(self, module: nn.Module, processes: Processes) -> Record:
         """Every set, see `measure_sets`."""
+        from zhllm.stages._training_run import measure_sets
+
         size = self.config.rows_per_batch or self.config.rows_per_step
         return measure_sets(module, processes, self.held_out, self.measure, size)
-
-
-def measure_sets(
-    module: nn.Module, processes: Processes, sets: dict[str, TokenSet], measure: Measure, rows_per_batch: int
-) -> Record:
-    """Of each set loss_<set> in nats a token, bits_per_char_<set> and bits_per_byte_<set>, counted on its text."""
-    from zhllm.stages._training_run import validated
-    from zhllm.train.tally import Tally
-
-    found: Record = {}
-    for name, tokens in sets.items():
-        parts = [range(i, min(i + rows_per_batch, len(tokens))) for i in range(0, len(tokens), rows_per_batch)]
-        tally = Tally(measure, processes.device)
-        validated(module, processes, [partial(tokens.batch, part) for part in parts], tally)
-        key, record = name.replace("-", "_"), tally.record(processes.total)
-        bits = record["loss"] * record["tokens"] / math.log(2)
-        found[f"loss_{key}"] = record["loss"]
-        found[f"bits_per_char_{key}"] = bits / tokens.info.chars
-        found[f"bits_per_byte_{key}"] = bits / tokens.info.bytes
-    return found
 
 
 STAGE = Stage("pretrain", 2, PretrainConfig, run, resumable=True, parallel=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from zhllm.config import InputPaths
+from zhllm.config import InputPath, InputPaths
 from zhllm.errors import DataError, ProofError
 from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zhllm.train.batch import Batch
     from zhllm.train.chats import Fitting, TokenChat
     from zhllm.train.processes import Processes
+    from zhllm.train.store import TokenSet
     from zhllm.train.tally import Record
     from zhllm.vocab.tokenizer import Tokenizer
 
@@ -36,6 +38,9 @@ class SftConfig(TrainingConfig):
     )
     seq_len: int = Field(1024, gt=8, description="Tokens a row; longer chats lose their oldest turns.")
     valid_share: float = Field(0.02, ge=0, lt=0.5, description="Share of the chats held out for validation.")
+    retained: InputPath | None = Field(
+        None, description="Folder that pack wrote: its validation sets are measured too, for --gate."
+    )
     max_left_out_share: float = Field(0.02, ge=0, le=1, description="Fail when more chats than this do not fit.")
 
 
@@ -59,10 +64,10 @@ def run(config: SftConfig, out: Path) -> Metrics:
     check_vocabulary(config.model, tokenizer)
     check_row_length(config.model, config.seq_len, "--seq-len")
     end_id = end_of_turn_id(chat_format, tokenizer)
-    fitting = Fitting()
-    train_chats, valid_chats = _split(list(_tokenized(config, chat_format, tokenizer, fitting)), config)
+    fitting, sources = Fitting(), dict[str, int]()
+    train_chats, valid_chats = _split(list(_tokenized(config, chat_format, tokenizer, fitting, sources)), config)
     prove_labels([*train_chats, *valid_chats], end_id)
-    metrics = train_and_save(config, out, ChatData(config, tokenizer, train_chats, valid_chats))
+    metrics = train_and_save(config, out, ChatData(config, tokenizer, train_chats, valid_chats, list(sources)))
     if ranks.is_main():
         copy_tokenizer(config.model, out)
         set_chat_template(out, chat_format.jinja())
@@ -84,7 +89,14 @@ class ChatData:
 
     name = "sft"
 
-    def __init__(self, config: SftConfig, tokenizer: Tokenizer, train: list[TokenChat], valid: list[TokenChat]) -> None:
+    def __init__(
+        self,
+        config: SftConfig,
+        tokenizer: Tokenizer,
+        train: list[TokenChat],
+        valid: list[TokenChat],
+        sources: list[str],
+    ) -> None:
         from zhllm.train.chats import ChatRows
         from zhllm.train.tally import Measure
         from zhllm.vocab.token_sizes import token_sizes
@@ -92,8 +104,9 @@ class ChatData:
         self.config, size = config, config.rows_per_batch or config.rows_per_step
         self.rows = ChatRows(train, config.seq_len, tokenizer.pad_id, config.rows_per_step, config.seed)
         self.held_out = ChatRows(valid, config.seq_len, tokenizer.pad_id, size, 0) if valid else None
-        self.measure = Measure.of(token_sizes(tokenizer))
+        self.measure = Measure.of(token_sizes(tokenizer), sources)
         self.target = "valid_loss" if valid else None
+        self.retained = _retained_sets(config, tokenizer)
 
     def steps(self) -> int:
         """--steps, or as many as --epochs take."""
@@ -108,21 +121,38 @@ class ChatData:
         return [rows.rows(part) for part in parts]
 
     def validate(self, module: nn.Module, processes: Processes) -> Record:
-        """Mean loss per learnt token on the held-out chats, and its bits per character; {} without any."""
-        from zhllm.stages._training_run import validated
+        """valid_loss, per learnt token of the held-out chats, their bits per character, and the retained sets."""
+        from zhllm.stages._training_run import measure_sets, validated
         from zhllm.train.tally import Tally
 
+        retained = measure_sets(module, processes, self.retained, self.measure, self.config.rows_per_batch or 8)
         if self.held_out is None:
-            return {}
+            return retained
         tally = Tally(self.measure, processes.device)
         validated(module, processes, [partial(lambda batch: batch, b) for b in self.held_out.every_batch()], tally)
         record = tally.record(processes.total)
-        return {"valid_loss": record["loss"], "bits_per_char_valid": record["bits_per_char"]}
+        return {"valid_loss": record["loss"], "bits_per_char_valid": record["bits_per_char"], **retained}
+
+
+def _retained_sets(config: SftConfig, tokenizer: Tokenizer) -> dict[str, TokenSet]:
+    """The validation sets of --retained, named retained-<set>; DataError where its tokenizer is another."""
+    from zhllm.stages.pretrain import check_packed
+    from zhllm.train.store import TokenSet, read_info
+
+    if config.retained is None:
+        return {}
+    info = read_info(config.retained)
+    check_packed(config.retained, info, config.model, tokenizer)
+    held_out = {f"retained-{name}": TokenSet(config.retained, name, info) for name in info.sets if name != "train"}
+    if not held_out:
+        raise DataError(f"--retained {config.retained}: has no validation set. Clean with --valid-share, and pack.")
+    return held_out
 
 
 def _tokenized(
-    config: SftConfig, chat_format: PromptFormat, tokenizer: Tokenizer, fitting: Fitting
+    config: SftConfig, chat_format: PromptFormat, tokenizer: Tokenizer, fitting: Fitting, sources: dict[str, int]
 ) -> Iterator[TokenChat]:
+    """The chats that fit; `sources` numbers theirs as they come."""
     from zhllm.text.chats import read_chats
     from zhllm.train.chats import fit
 
@@ -131,7 +161,7 @@ def _tokenized(
         count += 1
         fitted = fit(chat.messages, chat_format, tokenizer, config.seq_len, fitting)
         if fitted is not None:
-            yield fitted
+            yield replace(fitted, source=sources.setdefault(chat.source, len(sources)))
     if count == 0:
         raise DataError(f"{', '.join(map(str, config.chats))}: no chats. Run zhllm convert first.")
     if fitting.too_long > config.max_left_out_share * count:

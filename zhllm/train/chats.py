@@ -20,12 +20,13 @@ from zhllm.vocab.tokenizer import Tokenizer
 class TokenChat:
     """A tokenised chat: ids, and for each whether the model is to learn to write it.
 
-    `merged` counts the answers whose first token begins in the prompt.
+    `merged` counts the answers whose first token begins in the prompt; `source` numbers where it is from.
     """
 
     ids: list[int]
     learn: list[bool]
     merged: int = 0
+    source: int = 0
 
 
 @dataclass
@@ -128,6 +129,14 @@ def label_row(chats: Sequence[TokenChat], seq_len: int, pad_id: int) -> tuple[Id
     return inputs, labels, positions
 
 
+def source_row(chats: Sequence[TokenChat], seq_len: int) -> Ids:
+    """(T,) source of each label of `label_row`; 0 in the padding."""
+    row = np.zeros(seq_len, np.int64)
+    stretches = np.repeat([chat.source for chat in chats], [len(chat.ids) for chat in chats])
+    row[: len(stretches)] = stretches
+    return row
+
+
 def pack_rows(chats: Sequence[TokenChat], seq_len: int, order: Sequence[int]) -> list[list[int]]:
     """Indices of chats row by row, in `order`, each chat whole; a new row when the next does not fit."""
     rows: list[list[int]] = []
@@ -150,6 +159,7 @@ class ChatRows:
             raise DataError("there is no chat to learn from after the split; give more chats.")
         self.chats, self.seq_len, self.pad_id = chats, seq_len, pad_id
         self.rows_per_step, self.seed = rows_per_step, seed
+        self._several_sources = any(chat.source for chat in chats)
         self._rows: list[list[int]] = []
         self._epochs = 0
 
@@ -175,7 +185,9 @@ class ChatRows:
 
     def stack(self, rows: Sequence[Sequence[int]]) -> Batch:
         """A batch of the given rows of chat indices."""
-        return stack([label_row([self.chats[i] for i in row], self.seq_len, self.pad_id) for row in rows])
+        chats = [[self.chats[i] for i in row] for row in rows]
+        sources = [source_row(row, self.seq_len) for row in chats] if self._several_sources else None
+        return stack([label_row(row, self.seq_len, self.pad_id) for row in chats], sources)
 
     def every_batch(self) -> Iterator[Batch]:
         """All chats once, in their own order: for validation."""
