@@ -83,7 +83,7 @@ def test_an_unknown_stage_is_named_with_the_nearest(capsys: pytest.CaptureFixtur
 
 def test_bounds_are_those_of_pyproject() -> None:
     bounds = requirements()
-    assert bounds["python"] == "3.11" and bounds["opencc"] == "1.1.7" and bounds["sentencepiece"] == "0.2.0"
+    assert bounds["python"] == "3.11" and bounds["opencc"] == "1.1.7" and bounds["sentencepiece"] == "0.2.2"
     assert set(bounds) > {"torch", "transformers", "peft", "accelerate", "polars"} and "pytest" not in bounds
 
 
