@@ -135,13 +135,11 @@ def _rare_codes() -> list[int]:
 
 def normalise_all(texts: Sequence[str]) -> list[str]:
     """`normalise` of each text."""
-    normal: list[str] = []
-    for some in block_ranges(texts):
-        normal += _normalise_block(texts[some])
-    return normal
+    return [text for some in block_ranges(texts) for text in normal_block(texts[some]).texts()]
 
 
-def _normalise_block(texts: Sequence[str]) -> list[str]:
+def normal_block(texts: Sequence[str]) -> Block:
+    """The normal forms of some texts (at least one) as a block."""
     block = block_of(texts)
     flags = _flags().take(block.codes)
     rare = block.docs_with(flags & _RARE != 0)
@@ -152,13 +150,14 @@ def _normalise_block(texts: Sequence[str]) -> list[str]:
         block = block_of(changed)
         flags = _flags().take(block.codes)
     block, flags = _mapped(block, flags)
-    return _without_extra_newlines(_without_edge_blanks(block, flags)).texts()
+    return _without_extra_newlines(_without_edge_blanks(block, flags))
 
 
-def _kept(block: Block, keep: Mask) -> Block:
-    """The codes where `keep` is set; every document's own newline must be among them."""
-    gone = np.flatnonzero(~keep)
-    return Block(block.codes[keep], block.starts - np.searchsorted(gone, block.starts))
+def _without(block: Block, gone: Index) -> tuple[Block, Mask]:
+    """A block without the codes at some places, and which codes stay; no document's own newline may be gone."""
+    keep = np.ones(len(block.codes), dtype=np.bool_)
+    keep[gone] = False
+    return Block(block.codes[keep], block.starts - np.searchsorted(gone, block.starts)), keep
 
 
 def _mapped(block: Block, flags: npt.NDArray[np.uint8]) -> tuple[Block, npt.NDArray[np.uint8]]:
@@ -167,25 +166,21 @@ def _mapped(block: Block, flags: npt.NDArray[np.uint8]) -> tuple[Block, npt.NDAr
     if not len(odd):
         return block, flags
     codes = block.codes.copy()
-    codes[odd] = _mapping()[codes[odd]]
-    keep = np.ones(len(codes), dtype=np.bool_)
-    keep[odd] = codes[odd] != _DROPPED
-    returns = odd[flags[odd] & _RETURN != 0]
+    codes[odd] = mapped = _mapping()[codes[odd]]
+    is_gone = mapped == _DROPPED
+    returns = np.flatnonzero(flags[odd] & _RETURN != 0)
     # A "\r" at the end of a document is a newline of its own: what follows is not the document's.
     last = np.zeros(len(codes) + 1, dtype=np.bool_)
     last[block.starts[1:] - 1] = True
-    keep[returns] &= (block.codes[returns + 1] != NEWLINE) | last[returns + 1]
+    behind = odd[returns] + 1
+    is_gone[returns] |= (block.codes[behind] == NEWLINE) & ~last[behind]
+    stays = np.flatnonzero(~is_gone)
+    flags[odd[stays]] = _flags()[mapped[stays]]
     block = Block(codes, block.starts)
-    block = block if keep.all() else _kept(block, keep)
-    return block, _flags().take(block.codes)
-
-
-def runs_of(mask: Mask) -> tuple[Index, Index]:
-    """Start and end of each run of True; the last element must be False."""
-    steps = np.flatnonzero(mask[1:] != mask[:-1]) + 1
-    if mask[0]:
-        steps = np.concatenate([[0], steps])
-    return steps[0::2], steps[1::2]
+    if not is_gone.any():
+        return block, flags
+    block, keep = _without(block, odd[is_gone])
+    return block, flags[keep]
 
 
 def runs_at(places: Index) -> tuple[Index, Index]:
@@ -196,23 +191,18 @@ def runs_at(places: Index) -> tuple[Index, Index]:
 
 def _without_edge_blanks(block: Block, flags: npt.NDArray[np.uint8]) -> Block:
     """No blanks at the end of lines, no paragraph indents (U+3000); other U+3000 become spaces."""
-    starts, ends = runs_of(flags & _BLANK != 0)
-    if not len(starts):
-        return block
+    blanks = np.flatnonzero(flags & _BLANK != 0)
+    starts, ends = runs_at(blanks)
     codes = block.codes
     gone = codes[ends] == NEWLINE
-    wide = np.flatnonzero(flags & _WIDE != 0)
+    wide = blanks[flags[blanks] & _WIDE != 0]
     if len(wide):
         is_wide = np.searchsorted(wide, ends) > np.searchsorted(wide, starts)
         gone |= is_wide & ((starts == 0) | (codes[starts - 1] == NEWLINE))
         codes = codes.copy()
         codes[wide] = SPACE
-    if not gone.any():
-        return Block(codes, block.starts)
-    steps = np.zeros(len(codes), dtype=np.int8)
-    steps[starts[gone]] = 1
-    steps[ends[gone]] = -1
-    return _kept(Block(codes, block.starts), np.cumsum(steps, dtype=np.int8) == 0)
+    block = Block(codes, block.starts)
+    return _without(block, blanks[np.repeat(gone, ends - starts)])[0] if gone.any() else block
 
 
 def _without_extra_newlines(block: Block) -> Block:
@@ -232,8 +222,4 @@ def _without_extra_newlines(block: Block) -> Block:
     at = places[heads]
     leading = block.starts[np.searchsorted(block.starts, at, side="right") - 1] == at
     drop = ~last & (leading[run] | last[tails][run] | (ordinal >= 2))
-    if not drop.any():
-        return block
-    keep = np.ones(len(block.codes), dtype=np.bool_)
-    keep[places[drop]] = False
-    return _kept(block, keep)
+    return _without(block, places[drop])[0] if drop.any() else block

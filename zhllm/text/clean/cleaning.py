@@ -15,13 +15,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import xxhash
 
-from zhllm.text.clean.blocks import block_ranges, normalise_all
+from zhllm.text.clean.blocks import Block, block_of, block_ranges, normal_block
 from zhllm.text.clean.boilerplate import reason_of, remove_lines
 from zhllm.text.clean.charclass import CharCounts, count_chars
 from zhllm.text.clean.contamination import EvaluationGrams, plain_ink
 from zhllm.text.clean.furniture import remove_furniture
 from zhllm.text.clean.grams import Hashes
-from zhllm.text.clean.measures import Scan, repeated_shares, scan
+from zhllm.text.clean.measures import Scan, repeated_shares, scan, scan_block
 from zhllm.text.clean.normalise import normalise, repair_mojibake
 from zhllm.text.clean.pii import KINDS, Kind, find, mask
 from zhllm.text.clean.pii_signs import with_personal_data
@@ -151,12 +151,14 @@ def clean_documents(documents: Sequence[Document], rules: Rules) -> CleanedDocs:
     """Clean some documents; the result does not depend on which others stand beside them."""
     too_long = {i: len(document.text) for i, document in enumerate(documents) if len(document.text) > MAX_TEXT_CHARS}
     raw = [document.text[: SHOWN_CHARS if i in too_long else None] for i, document in enumerate(documents)]
-    normal = raw if rules.only_duplicates else normalise_all(raw)
+    as_block = block_of if rules.only_duplicates else normal_block
+    blocks = [(some, as_block(raw[some])) for some in block_ranges(raw)]
+    normal = [text for _, codes in blocks for text in codes.texts()]
     sensitive = _hits(normal, rules.sensitive_words)
     joined = CleanedDocs([], [], [], [], [], np.zeros((0, PLACES), dtype=np.uint16), [])
     rows = [joined.sketches]
-    for some in block_ranges(normal):
-        block = _Block(documents[some], raw[some], normal[some], sensitive[some])
+    for some, codes in blocks:
+        block = _Block(documents[some], raw[some], normal[some], codes, sensitive[some])
         part = _clean_block(block, rules)
         rows.append(part.sketches)
         for name in ("documents", "refusals", "effects", "counts", "digests", "paragraphs"):
@@ -168,11 +170,12 @@ def clean_documents(documents: Sequence[Document], rules: Rules) -> CleanedDocs:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Some documents: as they came, in normal form, and what a search for words found in each."""
+    """Some documents: as they came, in normal form as texts and as codes, and what a search for words found in each."""
 
     documents: Sequence[Document]
     raw: Sequence[str]
     normal: Sequence[str]
+    codes: Block
     sensitive: Sequence[int]
 
 
@@ -186,7 +189,7 @@ class _View:
 
 def _clean_block(block: _Block, rules: Rules) -> CleanedDocs:
     cleaned = [Cleaned(text) for text in block.normal]
-    views = [_View(scan(block.normal), range(len(cleaned)))]
+    views = [_View(scan_block(block.codes), range(len(cleaned)))]
     if not rules.only_duplicates:
         changed = []
         suspects = _suspects(block, views[0].scanned) if rules.advertisements_out else {}

@@ -84,7 +84,11 @@ class Scan:
 
 def scan(texts: Sequence[str]) -> Scan:
     """Look once at every character of some texts (at least one)."""
-    block = block_of(texts)
+    return scan_block(block_of(texts))
+
+
+def scan_block(block: Block) -> Scan:
+    """Look once at every character of a block."""
     return Scan(block, charclass.table().take(block.codes))
 
 
