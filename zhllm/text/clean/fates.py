@@ -118,10 +118,10 @@ def decide(corpus: Corpus, settings: Settings) -> Fates:
     fates = Fates(np.full(int(corpus.starts[-1]), REFUSED, dtype=np.uint8))
     fates.fate[kept] = TRAIN
     fates.duplicate_of = exact_duplicates(corpus.digests, kept)
-    # In order, as few parts' ids are at hand; and one reason for all copies, as a million of them need not be many.
-    why = {first: ("duplicate", f"of {corpus.id(first)}") for first in sorted(set(fates.duplicate_of.values()))}
+    # In order, as few parts' ids are at hand; and one name for all copies, as a million of them need not be many.
+    named = {first: f"of {corpus.id(first)}" for first in sorted(set(fates.duplicate_of.values()))}
     for number, first in fates.duplicate_of.items():
-        _drop(fates, number, why[first])
+        _drop(fates, number, "duplicate", named[first])
     related = _drop_near(corpus, settings, fates)
     if settings.profile.min_repeated_paragraph_chars is not None:
         alive = len(_alive(fates))
@@ -134,9 +134,9 @@ def decide(corpus: Corpus, settings: Settings) -> Fates:
     return fates
 
 
-def _drop(fates: Fates, number: int, why: tuple[str, str]) -> None:
+def _drop(fates: Fates, number: int, reason: str, detail: str) -> None:
     fates.fate[number] = DROPPED
-    fates.dropped[number] = why
+    fates.dropped[number] = (reason, detail)
     fates.without_lines.pop(number, None)
 
 
@@ -154,13 +154,13 @@ def _drop_near(corpus: Corpus, settings: Settings, fates: Fates) -> list[tuple[i
         return without_lines(corpus.text(number), fates.without_lines.get(number, ()))
 
     near = near_duplicates(corpus.sketches, _alive(fates), threshold, text)
-    why = {
-        (leader, similar): (leader, ("near_duplicate", f"of {corpus.id(leader)} (similarity {similar:.2f})"))
+    named = {
+        (leader, similar): (leader, f"of {corpus.id(leader)} (similarity {similar:.2f})")
         for leader, similar in sorted({found for _, found in near.found()})
     }
     for number, found in near.found():
-        fates.duplicate_of[number], reason = why[found]
-        _drop(fates, number, reason)
+        fates.duplicate_of[number], detail = named[found]
+        _drop(fates, number, "near_duplicate", detail)
     return near.related
 
 
@@ -182,9 +182,9 @@ def _drop_paragraphs(corpus: Corpus, profile: Profile, fates: Fates) -> list[tup
         left = without_lines(text, gone)
         digest = digest_of(left)
         if digest in written:
-            _drop(fates, number, ("duplicate", "of another document once its repeated paragraphs were taken out"))
+            _drop(fates, number, "duplicate", "of another document once its repeated paragraphs were taken out")
         elif len("".join(left.split())) < profile.min_chars:
-            _drop(fates, number, ("repeated_paragraphs", f"{len(gone)} of its lines stand in earlier documents"))
+            _drop(fates, number, "repeated_paragraphs", f"{len(gone)} of its lines stand in earlier documents")
         else:
             written.add(digest)
             owners.update(dict.fromkeys(own, number))  # not those of a document that goes
