@@ -134,9 +134,9 @@ def _rejected(part: Part, fates: PartFates) -> pa.Table:
     """The rows that are not kept, with their reasons."""
     chosen = np.flatnonzero(fates.fate < TRAIN)
     table = part.table(chosen, {})
-    why = fates.dropped
-    if (fates.fate == REFUSED).any():
-        why = dict(enumerate(zip(part.column("reason"), part.column("detail"), strict=True))) | why
+    refused = np.flatnonzero(fates.fate == REFUSED)
+    own = zip(part.column("reason", refused), part.column("detail", refused), strict=True)
+    why = dict(zip(refused.tolist(), own, strict=True)) | fates.dropped
     reasons, details = zip(*(why[row] for row in chosen.tolist()), strict=True) if len(chosen) else ((), ())
     samples = [text[:SAMPLE_CHARS] for text in table["text"].to_pylist()]
     columns = [table["id"], pa.array(reasons, pa.string()), pa.array(details, pa.string()), table["source"]]

@@ -101,9 +101,10 @@ class Part:
         """Documents and rejected inputs."""
         return int(self._batch.num_rows)
 
-    def column(self, name: str) -> list[Any]:
-        """A column as Python values."""
-        values: list[Any] = self._batch.column(name).to_pylist()
+    def column(self, name: str, rows: npt.NDArray[np.int64] | None = None) -> list[Any]:
+        """A column as Python values, or some of its rows."""
+        column = self._batch.column(name)
+        values: list[Any] = column.to_pylist() if rows is None else [column[row].as_py() for row in rows.tolist()]
         self._let_go()
         return values
 
