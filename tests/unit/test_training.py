@@ -59,6 +59,7 @@ def test_records_hold_bits_per_character_of_every_source_and_set(two_stages: Pat
 def test_times_stand_in_logs_outside_the_manifest(two_stages: Path) -> None:
     speeds = [json.loads(line) for line in (two_stages / "logs" / "speed.jsonl").read_text().splitlines()]
     assert [s["step"] for s in speeds] == [1, 2, 3, 4, 5, 6] and all(s["tokens_per_s"] > 0 for s in speeds)
+    assert all(s["model_tflops_per_s"] > 0 and "mfu" not in s for s in speeds), "no peak is known of a CPU"
     found = manifest.read(two_stages)
     assert found is not None and not any(name.startswith("logs") for name in found.files)
 

@@ -18,13 +18,23 @@ from zhllm.errors import ConfigError, ProofError
 from zhllm.manifest import LOGS, checkpoints_of
 from zhllm.progress import append_jsonl, bar, say
 from zhllm.stage import Metrics
-from zhllm.stages._training import Phase, TrainingConfig, lora_of, phases_of, pick_device, settings_of
+from zhllm.stages._training import (
+    Phase,
+    TrainingConfig,
+    compute_dtype,
+    lora_of,
+    phases_of,
+    pick_device,
+    settings_of,
+)
 from zhllm.train.batch import Batch
 from zhllm.train.checkpoints import Checkpoints, read_state, restore, write_state
+from zhllm.train.cost import Training
 from zhllm.train.gate import Gate, parse_gate
 from zhllm.train.loop import Loop, Watch
 from zhllm.train.processes import Processes, whole
 from zhllm.train.proof import Start
+from zhllm.train.speed import Speedometer
 from zhllm.train.store import TokenSet
 from zhllm.train.tally import Measure, Record, Tally
 from zhllm.train.trackers import Trackers
@@ -98,6 +108,7 @@ class _Run:
         self.before: Record = {}
         self.records: list[Record] = []
         self.trained_s, self.trained_tokens = 0.0, 0
+        self._speedometers: dict[str, Speedometer] = {}
         self.trainee: Trainee
 
     def train(self, phase: Phase) -> None:
@@ -175,8 +186,9 @@ class _Run:
                     append_jsonl(self.out / METRICS_FILE, record)
                     line.advance(note=f"loss {record['loss']:.3f}")
 
-            def on_speed(speed: Record) -> None:
-                self.trained_s += speed["seconds"]
+            def on_speed(measured: Record) -> None:
+                self.trained_s += measured["seconds"]
+                speed = self._speedometer(phase, measured).read(measured)
                 if line is not None:
                     logs.mkdir(parents=True, exist_ok=True)
                     append_jsonl(logs / SPEED_FILE, speed)
@@ -191,6 +203,18 @@ class _Run:
                 return self.data.validate(loop.module, processes)
 
             return loop.run(batches_at, validate, Watch(on_record, on_speed))
+
+    def _speedometer(self, phase: Phase, first: Record) -> Speedometer:
+        """Made from the first step that a phase runs here."""
+        if phase.name not in self._speedometers:
+            config = self.config
+            seq_len, learnt = first["row_tokens"] // config.rows_per_step, first["tokens"] / first["row_tokens"]
+            training = Training(
+                phase.trainable, config.lora_rank, config.lora_targets, config.gradient_checkpointing, learnt
+            )
+            compute = compute_dtype(config, self.processes.device.type)
+            self._speedometers[phase.name] = Speedometer.of(config.model, training, seq_len, compute, self.processes)
+        return self._speedometers[phase.name]
 
     def _tell(self, records: Sequence[Record]) -> None:
         for record in records if self.processes.is_main else ():

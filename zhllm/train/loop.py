@@ -142,7 +142,8 @@ class Loop:
         rows = self.learner.new_rows()
         if rows:
             record["new_rows_norm"] = math.sqrt(sum(float(whole(p.detach()).square().sum()) for p in rows.values()))
-        watch.on_speed(self._speed(record, time.perf_counter() - started))
+        places = sum(batch.input_ids.numel() for batch in batches) * self.processes.count
+        watch.on_speed(self._speed(record, places, time.perf_counter() - started))
         last = step + 1 == settings.steps
         if validate is not None and (last or _due(step + 1, settings.validate_every)):
             record |= validate()
@@ -208,12 +209,15 @@ class Loop:
         path.write_text(json.dumps(rows) + "\n", encoding="utf-8")
         return f", kept in {path}"
 
-    def _speed(self, record: Record, seconds: float) -> Record:
+    def _speed(self, record: Record, row_tokens: int, seconds: float) -> Record:
+        """What a step took; `row_tokens` are all the places in its rows, learnt or not."""
         cuda = self.processes.device.type == "cuda"
         return {
             "step": record["step"],
             "seconds": seconds,
             "tokens_per_s": record["tokens"] / seconds,
+            "tokens": record["tokens"],
+            "row_tokens": row_tokens,
             **({"peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9} if cuda else {}),
         }
 
