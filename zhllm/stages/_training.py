@@ -14,16 +14,21 @@ from zhllm.errors import ConfigError, DataError, MissingError
 if TYPE_CHECKING:
     from zhllm.train.gate import Gate
     from zhllm.train.loop import LoopSettings
-    from zhllm.train.trainee import LoraSettings
+    from zhllm.train.lora import LoraSettings
 
-Trainable = Literal["all", "embeddings", "embeddings+lora", "lora", "new-rows", "new-rows+lora"]
+Trainable = Literal[
+    "all", "embeddings", "embeddings+lora", "embeddings+qlora", "lora", "new-rows", "new-rows+lora", "new-rows+qlora",
+    "qlora",
+]  # fmt: skip
 
 
 class TrainingConfig(Config):
     """The settings that every training stage has."""
 
     model: InputPath = Field(description="Model directory to train.")
-    trainable: Trainable = Field("new-rows+lora", description="What learns; all else stays bit-identical.")
+    trainable: Trainable = Field(
+        "new-rows+lora", description="What learns; all else stays bit-identical. qlora: lora on a base held in 4 bits."
+    )
     epochs: float = Field(1.0, gt=0, description="Passes over the data.")
     steps: int | None = Field(None, gt=0, description="Optimiser steps (instead of --epochs).")
     rows_per_step: int = Field(16, gt=0, description="Rows whose gradients make one step.")
@@ -40,7 +45,7 @@ class TrainingConfig(Config):
     optimizer: Literal["adamw", "muon", "adamw-8bit", "paged-adamw", "paged-adamw-8bit"] = Field(
         "adamw",
         description="muon: orthogonalised steps for the matrices inside the layers, LoRA's too; 8bit, paged: "
-        "smaller moments through bitsandbytes, on a GPU.",
+        "smaller moments through bitsandbytes, paged ones on a GPU.",
     )
     schedule: Literal["one-stage", "two-stage"] = Field(
         "one-stage", description="two-stage: the new rows alone first, then all of --trainable."
@@ -53,6 +58,14 @@ class TrainingConfig(Config):
         ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
         description="Modules that get LoRA matrices.",
     )
+    lora_init: Literal["default", "gaussian", "olora", "pissa", "pissa-fast", "loftq"] = Field(
+        "default",
+        description="How the LoRA matrices start; pissa and olora take directions of the weights over, loftq what "
+        "4-bit rounding lost.",
+    )
+    lora_plus: float | None = Field(None, gt=0, description="LoRA+: B matrices learn at so many times the rate of A.")
+    rslora: bool = Field(False, description="Scale LoRA by alpha / sqrt(rank) instead of alpha / rank.")
+    dora: bool = Field(False, description="Learn the length of each output's weights apart (DoRA).")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="What matrix products compute in; trained values stay fp32. auto: bf16 where the hardware has it.",
@@ -77,11 +90,23 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingConfig:
-        if self.schedule == "two-stage" and self.trainable not in ("new-rows+lora", "embeddings+lora"):
+        if self.schedule == "two-stage" and "+" not in self.trainable:
             raise ValueError(f"--schedule two-stage needs rows and LoRA to train, not --trainable {self.trainable}")
         if self.gate is not None and self.validate_every is None:
             raise ValueError("--gate needs --validate-every, or it would look only at the end")
+        asked = {"--rslora": self.rslora, "--dora": self.dora, "--lora-plus": self.lora_plus is not None}
+        asked["--lora-init"] = self.lora_init != "default"
+        if "lora" not in self.trainable and any(asked.values()):
+            flags = ", ".join(flag for flag, given in asked.items() if given)
+            raise ValueError(f"{flags}: --trainable {self.trainable} has no LoRA")
+        if self.lora_init == "loftq" and not self.four_bit:
+            raise ValueError("--lora-init loftq makes up for 4-bit rounding: it needs --trainable qlora; or use pissa")
         return self
+
+    @property
+    def four_bit(self) -> bool:
+        """Whether the base is held in four bits."""
+        return "qlora" in self.trainable
 
 
 def check_row_length(model: Path, seq_len: int, source: str) -> None:
@@ -116,10 +141,12 @@ def phases_of(config: TrainingConfig, steps: int) -> list[Phase]:
 
 def lora_of(config: TrainingConfig) -> LoraSettings:
     """The LoRA settings of a stage."""
-    from zhllm.train.trainee import LoraSettings
+    from zhllm.train.lora import LoraSettings
 
     alpha = config.lora_alpha if config.lora_alpha is not None else 2.0 * config.lora_rank
-    return LoraSettings(config.lora_rank, alpha, config.lora_dropout, config.lora_targets)
+    return LoraSettings(
+        config.lora_rank, alpha, config.lora_dropout, config.lora_targets, config.rslora, config.dora, config.lora_init
+    )
 
 
 def pick_device(wanted: str) -> str:
@@ -159,12 +186,16 @@ def settings_of(config: TrainingConfig, phase: Phase, device_type: str, gate: Ga
     from zhllm.train.optimizers import OptimizerSettings
     from zhllm.train.schedules import Schedule
 
-    if config.optimizer.endswith("8bit") and device_type == "cpu":
-        raise MissingError(f"--optimizer {config.optimizer} needs a CUDA device. Use adamw on a CPU.")
+    if config.optimizer.startswith("paged") and device_type == "cpu":
+        raise MissingError(
+            f"--optimizer {config.optimizer} needs a CUDA device to page from. Use adamw or adamw-8bit on a CPU."
+        )
     warmup = max(1, round(config.warmup_share * phase.steps))
     return LoopSettings(
         schedule=Schedule(config.lr_schedule, phase.steps, warmup, config.final_lr_share, config.decay_share),
-        optimizer=OptimizerSettings(config.optimizer, config.learning_rate, config.weight_decay),
+        optimizer=OptimizerSettings(
+            config.optimizer, config.learning_rate, config.weight_decay, config.lora_plus or 1.0
+        ),
         clip_norm=config.clip_norm,
         compute=compute_dtype(config, device_type),
         checkpoint_every=config.checkpoint_every,

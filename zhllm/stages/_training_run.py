@@ -99,6 +99,19 @@ def share_of(rows: Sequence[int], rank: int, count: int, rows_per_batch: int | N
     return [mine[start : start + size] for start in range(0, len(mine), size)]
 
 
+def open_trainee(config: TrainingConfig, processes: Processes) -> Trainee:
+    """The model in the form it is trained in; ConfigError where that cannot be sharded."""
+    device = processes.device
+    if config.four_bit and processes.shards:
+        raise ConfigError("--trainable qlora: a base in 4 bits is not sharded. Launch with DDP, or train lora.")
+    full = config.trainable == "all" or config.precision == "fp32" or device.type == "cpu"
+    # Frozen weights stand in bf16 on a GPU; what learns is float32 there too.
+    dtype = torch.float32 if full else torch.bfloat16
+    four_bit = compute_dtype(config, device.type) or torch.float32
+    noise: float | None = getattr(config, "neftune", None)  # sft has it
+    return Trainee(config.model, dtype, device, four_bit if config.four_bit else None, noise)
+
+
 class _Run:
     """One training run: what was measured before, the records so far, and the trainee of the last phase."""
 
@@ -135,9 +148,7 @@ class _Run:
     def _open(self, phase: Phase) -> Loop:
         """The model, with what the phase trains, in its wrapper."""
         config, processes = self.config, self.processes
-        full = config.trainable == "all" or config.precision == "fp32" or processes.device.type == "cpu"
-        # Frozen weights stand in bf16 on a GPU; what learns is float32 there too.
-        self.trainee = Trainee(config.model, torch.float32 if full else torch.bfloat16, processes.device)
+        self.trainee = open_trainee(config, processes)
         self.trainee.make_trainable(phase.trainable, lora_of(config), config.seed)
         if phase.name == "2":
             self._take_over_rows()

@@ -37,6 +37,9 @@ class SftConfig(TrainingConfig):
         "llama2", description="How turns are written; goes with the model from here on."
     )
     seq_len: int = Field(1024, gt=8, description="Tokens a row; longer chats lose their oldest turns.")
+    neftune: float | None = Field(
+        None, gt=0, description="NEFTune: noise of this strength on the input embeddings in training (try 5)."
+    )
     valid_share: float = Field(0.02, ge=0, lt=0.5, description="Share of the chats held out for validation.")
     retained: InputPath | None = Field(
         None, description="Folder that pack wrote: its validation sets are measured too, for --gate."
