@@ -86,17 +86,23 @@ def _by_kernel(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, scale:
 def _one_by_one(query: Tensor, key: Tensor, value: Tensor, bounds: list[int], scale: float | None) -> Tensor:
     rows, heads, length, size = query.shape
     groups = heads // key.shape[1]
-    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    every = (query.unbind(), key.unbind(), value.unbind())
     parts = []
-    for first, end, single in _stretches(bounds, length):
-        row, at = divmod(first, length)
-        part = (slice(row, row + 1), slice(None), slice(at, at + end - first))
-        q, k, v = query[part], key[part], value[part]
-        # A token alone attends to itself.
-        seen = v if single else functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-        parts.append(seen)
-    together = torch.cat(parts, dim=2).view(heads, rows, length, size)
+    for row, found in itertools.groupby(_stretches(bounds, length), key=lambda stretch: stretch[0] // length):
+        stretches = list(found)
+        # Split, not sliced: the gradients of slices are whole rows of zeros, one for each document.
+        cuts = (tensors[row].split([end - first for first, end, _ in stretches], dim=1) for tensors in every)
+        for (_, _, single), q, k, v in zip(stretches, *cuts, strict=True):
+            parts.append(v if single else _causal(q, k, v, scale))  # a token alone attends to itself
+    together = torch.cat(parts, dim=1).view(heads, rows, length, size)
     return together.permute(1, 2, 0, 3)
+
+
+def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """(Q, T, D) of one document."""
+    return functional.scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True, scale=scale)[0]
 
 
 def _stretches(bounds: list[int], length: int) -> Iterator[tuple[int, int, bool]]:
