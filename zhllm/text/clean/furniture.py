@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from statistics import median
 
@@ -32,6 +33,7 @@ _BARE_NUMBER = re.compile(r"\s*(\d{1,4})(?:\s*/\s*(\d{1,4}))?\s*")
 _WITH_PAGE = re.compile(
     rf"(?P<before>.*?)[\s|｜/]*(?:{_PAGE_WORDS}|{_DASHED}|\d{{1,4}}\s*/\s*\d{{1,4}})[\s|｜/]*(?P<after>.*)"
 )
+_PAGE_MARK = re.compile("[页gG/—–－―~～·•-]")  # each line with a page number in it has one
 _DOT_LEADER = re.compile(r"(?:(?:[.．·・•]\s?){4,}|…{3,})\s*[（(]?\d{1,4}[)）]?\s*$")
 _LAST_NUMBER = re.compile(r"\d{1,4}")
 _CONTENTS_END = tuple("0123456789)）")
@@ -55,12 +57,16 @@ class Furniture:
 
 
 class _Page:
-    """The lines of a text and where each starts, counted in characters."""
+    """The lines of a text and where each starts, counted in characters, if that is asked for."""
 
     def __init__(self, text: str) -> None:
         self.lines = text.split("\n")
         self.chars = len(text)
-        self.starts = [0, *accumulate(len(line) + 1 for line in self.lines[:-1])]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Where each line starts."""
+        return [0, *accumulate(len(line) + 1 for line in self.lines[:-1])]
 
     def is_on_every_page(self, indices: list[int]) -> bool:
         """Whether lines stand a printed page apart, evenly, from the first page to the last."""
@@ -96,7 +102,7 @@ def remove_furniture(text: str) -> Furniture:
 
 def _contents(page: _Page) -> set[int]:
     """Lines of a dotted table of contents: their page numbers count up, those of a price list do not."""
-    found = [i for i, line in enumerate(page.lines) if _is_contents(line)]
+    found = [i for i, line in enumerate(page.lines) if line.endswith(_CONTENTS_END) and _is_contents(line)]
     numbers = [int(_LAST_NUMBER.findall(page.lines[i])[-1]) for i in found]
     falls = sum(b < a for a, b in pairwise(numbers))
     return set() if len(found) >= MIN_REPEATS and falls * 10 > len(found) else set(found)
@@ -104,7 +110,7 @@ def _contents(page: _Page) -> set[int]:
 
 def _is_contents(line: str) -> bool:
     """Whether a line is one of a dotted table of contents: 第一章 总则 ........ 3"""
-    return len(line) <= 120 and line.endswith(_CONTENTS_END) and _DOT_LEADER.search(line) is not None
+    return len(line) <= 120 and _DOT_LEADER.search(line) is not None
 
 
 def _numbers_in_order(page: _Page, short: list[int]) -> set[int]:
@@ -119,7 +125,8 @@ def _headers_with_page(page: _Page, short: list[int], numbers: set[int]) -> set[
     """Lines like "员工手册  第 3 页" whose words stand with at least three different page numbers."""
     groups: dict[str, list[int]] = defaultdict(list)
     for i in short:
-        match = None if i in numbers else _WITH_PAGE.fullmatch(page.lines[i])
+        is_marked = i not in numbers and _PAGE_MARK.search(page.lines[i])
+        match = _WITH_PAGE.fullmatch(page.lines[i]) if is_marked else None
         if match:
             groups[match["before"].strip() + "\0" + match["after"].strip()].append(i)
     return {
