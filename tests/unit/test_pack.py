@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from zhllm import manifest
 from zhllm.errors import ProofError, StageError
 from zhllm.page import percent
 from zhllm.stage import key_of, load
-from zhllm.train import pack_tasks, pack_writer, parts, tokenise
+from zhllm.train import mixture, pack_tasks, pack_writer, parts, tokenise
 from zhllm.train.mixture import ranks
 from zhllm.train.packed import read_info
 from zhllm.train.store import IGNORED, TokenSet
@@ -286,6 +286,28 @@ def test_ranks_are_spread_evenly_and_of_the_source() -> None:
         assert ((counts - 1250) ** 2 / 1250).sum() < 37.7  # chi-square, 15 degrees of freedom, p = 0.001
     assert len({one.tobytes() for one in found}) == 4
     assert (ranks(0, 0, 700, 50) == found[0][700:750]).all()
+
+
+@pytest.mark.parametrize("bits", [1, 3, 16])
+@pytest.mark.parametrize("unit", ["tokens", "chars"])
+def test_the_chosen_are_those_that_sorting_all_would_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int, unit: Literal["tokens", "chars"]
+) -> None:
+    monkeypatch.setattr(mixture, "BIN_BITS", bits)
+    monkeypatch.setattr(mixture, "BINS", 1 << bits)
+    rng = np.random.default_rng(3)
+    lengths, chars = (rng.integers(1, 90, 500).astype(np.int32) for _ in range(2))
+    paths = [tmp_path / f"{n}.arrow" for n in range(3)]
+    for path, places in zip(paths, np.split(np.arange(500), [120, 300]), strict=True):
+        ids = np.zeros(int(lengths[places].sum()), np.uint16)
+        parts.write_part(path, ids, lengths[places], chars[places], chars[places], parts.PartStats("", 0, 0))
+    weights = lengths if unit == "tokens" else chars
+    order = np.argsort(ranks(5, 2, 0, 500))
+    sums = np.cumsum(weights[order])
+    for rest in (1, 700, int(sums[249]), int(sums[249]) + 1, int(sums[-1]) - 1):
+        last = order[np.searchsorted(sums, rest)]
+        assert mixture.highest_rank(paths, mixture.Portion(0, rest, unit), 5, 2) == int(ranks(5, 2, 0, 500)[last])
+    assert mixture.highest_rank(paths, mixture.Portion(1, 0, unit), 5, 2) == -1
 
 
 # --- Interrupted, and on a full disk. ---

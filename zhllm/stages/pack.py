@@ -36,8 +36,8 @@ class PackConfig(Config):
     )
     tokenizer: InputPath = Field(description="Tokenizer or model directory.")
     seq_len: int = Field(2048, gt=1, description="Tokens a row.")
-    mix: str = Field(
-        "", description="Shares of the training tokens, e.g. zh=0.8,en=0.2; the first group is taken whole, once."
+    mix: str | None = Field(
+        None, description="Shares of the training tokens, e.g. zh=0.8,en=0.2; the first group is taken whole, once."
     )
     max_repeats: int = Field(1, ge=1, description="How often a group may be read to fill its share.")
     replay: InputPaths = Field((), description="Text of the kind the base knows, mixed in against forgetting.")
@@ -150,7 +150,9 @@ def _tokenised(config: PackConfig, groups: Mapping[str, tuple[Path, ...]], folde
 
 
 def _megabytes(path: Path) -> float:
-    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    from zhllm.text.read.shards import document_files
+
+    files = {file.path for file in document_files(path) if file.path.is_file()}
     return sum(file.stat().st_size for file in files) / 1e6
 
 
