@@ -72,7 +72,8 @@ def main(args: list[str] | None = None) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may reach the network, not even to look a name up
     try:
         code = cli.main(args=args, prog_name="zhllm", standalone_mode=False)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as error:  # what click makes of a KeyboardInterrupt
+        click.echo(str(error.__cause__ or "") or "interrupted", err=True)
         code = 130
     except click.ClickException as error:
         error.show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -98,6 +99,25 @@ def test_killed_at_a_random_step_and_run_again_it_writes_the_same_bytes(
         k: v for k, v in undisturbed[name].metrics.items() if k not in numbers
     }
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed"], "nothing else is left"
+
+
+@pytest.mark.slow
+def test_terminated_it_saves_says_so_and_goes_on_to_the_same_bytes(
+    toy: Toy, tmp_path: Path, undisturbed: dict[str, manifest.Manifest]
+) -> None:
+    settings, out = settings_of("pretrain", toy) | {"checkpoint_every": 1000}, tmp_path / "out"
+    metrics = manifest.partial_of(out) / "metrics.jsonl"
+    with subprocess.Popen(command("pretrain", out, settings), stderr=subprocess.PIPE, text=True) as running:
+        while not metrics.is_file() or metrics.read_bytes().count(b"\n") < 7:
+            assert running.poll() is None, running.stderr and running.stderr.read()
+            time.sleep(0.002)
+        running.terminate()
+        said = running.communicate(timeout=60)[1]
+    assert running.returncode == 130
+    step = int(re.findall(r"interrupted after step (\d+), which is saved", said)[0])
+    assert step >= 7 and manifest.checkpoints_of(out).joinpath(f"step-{step:08d}").is_dir()
+    again = manifest.read(stage("pretrain", out, **settings))
+    assert again is not None and again.files == undisturbed["pretrain"].files
 
 
 class CountConfig(Config):

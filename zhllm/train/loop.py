@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -212,13 +213,14 @@ class Loop:
     def _speed(self, record: Record, row_tokens: int, seconds: float) -> Record:
         """What a step took; `row_tokens` are all the places in its rows, learnt or not."""
         cuda = self.processes.device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {
             "step": record["step"],
             "seconds": seconds,
             "tokens_per_s": record["tokens"] / seconds,
             "tokens": record["tokens"],
             "row_tokens": row_tokens,
-            **({"peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9} if cuda else {}),
+            "peak_memory_gb": peak / 1e9,
         }
 
     def _judge(self, step: int, record: Record) -> None:
@@ -254,7 +256,10 @@ class Loop:
     def _stop_if_asked(self, step: int, signals: Signals) -> None:
         if self.processes.any_true(signals.came):
             self._save(step + 1)
-            raise Interrupted
+            raise Interrupted(
+                f"interrupted after step {self.settings.first_step + step + 1}"
+                + (", which is saved: the same command goes on from there" if self.checkpoints else "")
+            )
 
 
 def _due(step: int, every: int | None) -> bool:
