@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,25 @@ from zhllm.vocab.hf_files import write_tokenizer
 from zhllm.vocab.sentencepiece_model import load
 from zhllm.vocab.tokenizer import Tokenizer, stretches
 
-PARTS = st.sampled_from([*CONTENTS, "\n", "\n\n", " \n", "\n ", "\n▁", "土壤水质", "the lab keeps", "\u2028", "\r", ""])
+PARTS = st.sampled_from(
+    [
+        *CONTENTS,
+        "。",
+        "，",
+        "？！",
+        "。\n",
+        "\n",
+        "\n\n",
+        " \n",
+        "\n ",
+        "\n▁",
+        "土壤水质",
+        "the lab keeps",
+        "\u2028",
+        "\r",
+        "",
+    ]
+)
 TEXTS = st.lists(st.lists(PARTS, max_size=12).map("".join), max_size=6)
 
 
@@ -35,15 +54,17 @@ def test_cut_texts_have_the_ids_of_whole_ones(extended: Tokenizer, texts: list[s
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "STRETCH_CHARS", stretch)
         found = extended.encode_bulk(texts)
-        assert all("".join(stretches(text)) == text for text in texts)
+        assert extended._ends.startswith("\n。")
+        assert all("".join(stretches(text, extended._ends)) == text for text in texts)
     assert [one.tolist() for one in found] == extended.encode_plain(texts)
     assert all(one.dtype == np.int32 for one in found)
 
 
-def test_long_texts_are_cut_behind_newlines_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_texts_are_cut_behind_ends_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STRETCH_CHARS", 4)
-    assert list(stretches("一二三\n四五六\n七八九十\n\n十一")) == ["一二三\n四五六\n", "七八九十\n", "\n十一"]
-    assert list(stretches("一二三四五六七")) == ["一二三四五六七"] and list(stretches("")) == [""]
+    found = list(stretches("一二三\n四五六\n七八九十。\n十一", "\n。"))
+    assert found == ["一二三\n四五六\n", "七八九十。", "\n十一"]
+    assert list(stretches("一二三四。五六七", "\n")) == ["一二三四。五六七"] and list(stretches("", "\n")) == [""]
 
 
 def with_piece(folder: Path, out: Path, piece: str) -> Tokenizer:
@@ -55,14 +76,14 @@ def with_piece(folder: Path, out: Path, piece: str) -> Tokenizer:
     return Tokenizer(out)
 
 
-def test_a_model_with_a_piece_across_a_newline_is_not_cut(
+def test_a_model_with_a_piece_across_a_newline_is_not_cut_there(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "土\n壤" * 20
     across = with_piece(with_piece(toy.extended, tmp_path / "a", "\n").folder, tmp_path / "b", "\n壤")
     cut = with_piece(toy.extended, tmp_path / "c", "\n")
     monkeypatch.setattr(module, "STRETCH_CHARS", 4)
-    assert across._bare is None and cut._bare is not None
+    assert "\n" not in across._ends and "\n" in cut._ends
     for tokenizer in (across, cut):
         assert [one.tolist() for one in tokenizer.encode_bulk([text])] == tokenizer.encode_plain([text])
     assert len(across.encode_plain([text])[0]) < len(cut.encode_plain([text])[0])
@@ -91,9 +112,8 @@ def test_real_texts_through_an_extended_llama2(real_data: Path, tmp_path: Path, 
     assert [one.tolist() for one in Tokenizer(folder).encode_bulk(texts)] == engine.encode(texts)
 
 
-def test_a_text_without_newlines_is_encoded_whole(extended: Tokenizer) -> None:
-    import random
-
+def test_a_long_text_without_newlines_is_cut_behind_its_sentences(extended: Tokenizer) -> None:
     text = chinese(random.Random(0), 400)
     assert len(text) > 2 * module.STRETCH_CHARS and "\n" not in text
+    assert len(list(stretches(text, extended._ends))) > 1
     assert extended.encode_bulk([text])[0].tolist() == extended.encode_plain([text])[0]
