@@ -48,12 +48,14 @@ def loss_and_gradients(
     return value.detach(), [leaf.grad for leaf in leaves]
 
 
+@pytest.mark.parametrize("cached", [1, 5 * ROWS, 1 << 18])
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("split", SPLITS)
 def test_value_and_every_gradient_equal_torch(
-    split: tuple[int, ...], chunk: int, monkeypatch: pytest.MonkeyPatch
+    split: tuple[int, ...], chunk: int, cached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loss, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(loss, "CACHED_ELEMENTS", cached)
     given = problem(split)
     wanted, wanted_grads = loss_and_gradients(reference, *given)
     found, grads = loss_and_gradients(chunked_cross_entropy, *given)
