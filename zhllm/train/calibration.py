@@ -14,6 +14,8 @@ from pathlib import Path
 
 from zhllm.errors import ConfigError, DataError, MissingError, StageError, ZhllmError
 
+# Where a training stage leaves the times of its steps (zhllm.manifest, zhllm.stages._training_run).
+LOGS, SPEED_FILE = "logs", "speed.jsonl"
 STEPS = 20
 # The first steps warm caches and kernels up.
 LEFT_OUT = 3
@@ -22,14 +24,14 @@ KINDS: dict[int, type[ZhllmError]] = {2: ConfigError, 3: DataError, 4: MissingEr
 
 @dataclass(frozen=True)
 class Calibration:
-    """What real steps took; the most memory that the process held, and a GPU where there is one (10^9 bytes)."""
+    """What real steps took. `host_bytes`: the most memory of the process; `peak_memory_gb`: the stage's own count."""
 
     steps: int
     seconds_per_step: float
     fastest_s: float
     slowest_s: float
     host_bytes: int | None
-    device_gb: float | None
+    peak_memory_gb: float | None
 
 
 def calibrate(words: Sequence[str], steps: int = STEPS) -> Calibration:
@@ -45,7 +47,7 @@ def calibrate(words: Sequence[str], steps: int = STEPS) -> Calibration:
         if code:
             lines = [line for line in message.splitlines() if line.strip()] or [f"exit code {code}"]
             raise KINDS.get(code, StageError)(f"the calibration did not get through: {lines[-1]}")
-        speeds = [json.loads(line) for line in (out / "logs" / "speed.jsonl").read_text("utf-8").splitlines()]
+        speeds = [json.loads(line) for line in (out / LOGS / SPEED_FILE).read_text("utf-8").splitlines()]
     kept = speeds[LEFT_OUT:] or speeds
     seconds = [float(speed["seconds"]) for speed in kept]
     devices = [float(speed["peak_memory_gb"]) for speed in kept if "peak_memory_gb" in speed]

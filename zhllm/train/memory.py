@@ -65,9 +65,14 @@ class Setting:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of a frozen weight, and of the stream between the layers: half precision on a GPU."""
+        """Bytes of a frozen weight: half precision on a GPU."""
         half = self.device == "cuda" and not self.training.whole and self.precision != "fp32"
         return 2 if half else FP32
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of a value between the layers: sharded parameters are gathered in the dtype of the products."""
+        return self.compute_bytes if self.sharded else self.stored_bytes
 
     @property
     def tokens(self) -> int:
@@ -154,7 +159,7 @@ def gradient_bytes(shape: ModelShape, training: Training) -> float:
 
 def layer_activation_bytes(shape: ModelShape, setting: Setting) -> float:
     """Bytes that one layer saves for its backward pass, for each token."""
-    c, s, whole = setting.compute_bytes, setting.stored_bytes, setting.training.whole
+    c, s, whole = setting.compute_bytes, setting.stream_bytes, setting.training.whole
     heads, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     norms = 2 * FP32 * (shape.hidden_size + 1) + 2 * s * shape.hidden_size * whole
     if shape.qk_norm:
@@ -169,7 +174,7 @@ def _kept_inputs(shape: ModelShape, setting: Setting) -> float:
     training, c = setting.training, setting.compute_bytes
     if training.whole:
         # Autocast gives each matrix a copy of its own where the stream has another dtype.
-        copies = 2 if setting.stored_bytes == c else 5
+        copies = 2 if setting.stream_bytes == c else 5
         return c * (copies * shape.hidden_size + shape.intermediate_size)
     targets = training.lora
     ranks = c * training.lora_rank * len(targets)
@@ -183,7 +188,7 @@ def _kept_inputs(shape: ModelShape, setting: Setting) -> float:
 
 def activation_bytes(shape: ModelShape, setting: Setting) -> float:
     """Bytes of everything that the layers of a micro-batch save, the copies of weights in bf16 included."""
-    s, hidden = setting.stored_bytes, shape.hidden_size
+    s, hidden = setting.stream_bytes, shape.hidden_size
     ends = (FP32 + 2 * s) * hidden + (s * hidden if setting.training.whole else 0)
     if setting.training.gradient_checkpointing:
         layers = float(shape.layers * s * hidden * setting.tokens)
@@ -198,6 +203,8 @@ def activation_bytes(shape: ModelShape, setting: Setting) -> float:
 def _copied_weights(shape: ModelShape, setting: Setting) -> tuple[float, float]:
     """Bytes of one layer's matrices, and of its LoRA's, in the dtype of products where they are stored in another."""
     c = setting.compute_bytes
+    if setting.sharded:  # gathered in that dtype, and let go of
+        return 0.0, 0.0
     base = shape.layer_matrix_parameters if setting.stored_bytes != c and not setting.training.quantised else 0
     lora = trainable_parameters(shape, setting.training)["lora"] / shape.layers if c != FP32 else 0
     return float(c * base), float(c * lora)
@@ -207,10 +214,11 @@ def loss_bytes(shape: ModelShape, setting: Setting) -> float:
     """Bytes of the chunked cross-entropy: a chunk of logits, gradients of the rows that learn, weight copies."""
     c, hidden, learnt = setting.compute_bytes, shape.hidden_size, setting.training.learnt_rows(shape)
     chunk = min(max(16, CHUNK_ELEMENTS // shape.vocab_size), setting.tokens) * shape.vocab_size
-    copied = (learnt if c != FP32 else 0) + (shape.vocab_size - learnt if setting.stored_bytes != c else 0)
+    frozen = shape.vocab_size - learnt if setting.stored_bytes != c else 0
+    copied = 0 if setting.sharded else frozen + (learnt if c != FP32 else 0)
     mixed = c != FP32  # then logits stand in both dtypes, and a product of the rows' gradients beside their sum
     rows = hidden * (c * copied + (FP32 + c * mixed) * learnt)
-    return (c + FP32 * mixed) * chunk + rows + setting.stored_bytes * hidden * setting.tokens
+    return (c + FP32 * mixed) * chunk + rows + setting.stream_bytes * hidden * setting.tokens
 
 
 def plain_loss_bytes(shape: ModelShape, setting: Setting) -> float:
@@ -222,8 +230,6 @@ def _moments(shape: ModelShape, setting: Setting, share: float) -> list[Parts]:
     """The parts that come and go, at the three moments of a step that can be the fullest."""
     training = setting.training
     gradients = gradient_bytes(shape, training) * share
-    if setting.gpus > 1 and not setting.sharded:
-        gradients *= 2  # data-parallel training reduces them in buckets of its own
     rows = FP32 * float(trainable_parameters(shape, training)["rows"]) * share
     early = gradients if setting.accumulates else 0.0
     saved = activation_bytes(shape, setting)
@@ -243,13 +249,20 @@ def _backward_bytes(shape: ModelShape, setting: Setting) -> float:
     weight = FP32 * shape.intermediate_size * shape.hidden_size if setting.training.whole else 0
     if setting.training.quantised:
         weight = c * shape.intermediate_size * shape.hidden_size  # one matrix at a time is made whole
-    inside = (3 * c + lora) * shape.intermediate_size + 2 * setting.stored_bytes * shape.hidden_size
+    inside = (3 * c + lora) * shape.intermediate_size + 2 * setting.stream_bytes * shape.hidden_size
     return float(inside * setting.tokens + weight)
 
 
 def _gathered(shape: ModelShape, setting: Setting) -> float:
-    """Bytes that sharding makes whole again: two layers (one ahead), and embedding and head."""
-    lora = trainable_parameters(shape, setting.training)["lora"] / shape.layers
-    layer = shape.layer_matrix_parameters * setting.stored_bytes + FP32 * lora
-    vocabulary = sum(weights(shape, setting)[name] for name in ("embeddings", "learning rows"))
-    return 2 * layer + vocabulary
+    """Bytes that sharding makes whole again, in the dtype of the products, while a step lasts.
+
+    Two layers (one ahead), embedding and head (which stay until the step's end, as their gradients do), and where
+    layers learn one layer's gradients, with a float32 copy to be added up.
+    """
+    c, training = setting.compute_bytes, setting.training
+    lora = trainable_parameters(shape, training)["lora"] / shape.layers
+    layer = 2 * c * (shape.layer_matrix_parameters + lora)
+    if training.whole:
+        layer += (c + FP32) * shape.layer_matrix_parameters
+    rows = shape.vocab_size + training.learnt_rows(shape)
+    return float(layer + c * shape.vocabulary_matrices * rows * shape.hidden_size)

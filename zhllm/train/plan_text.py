@@ -105,26 +105,29 @@ def _new_rows(found: Facts) -> Iterator[str]:
 def _time(found: Facts) -> Iterator[str]:
     time, device = found["time"], found["device"]
     if time["from"] is None:
-        yield "hours       not known: give --gpu (a GPU of the table), or --calibrate"
+        yield "time        not known: give --gpu (a GPU of the table), or --calibrate"
         return
     if time["from"] == "calibration":
         spread = f"{time['fastest_s']:.3f} to {time['slowest_s']:.3f}"
         yield (
-            f"hours       {_hours(time['hours'])}, from {time['steps']} real steps here: "
+            f"time        {_hours(time['hours'])}, from {time['steps']} real steps here: "
             f"{time['seconds_per_step']:.3f} s a step ({spread}), {time['tokens_per_s']:,.0f} tokens/s"
         )
-        measured = [f"{time['device_gb']:.2f} GB on the GPU"] if time["device_gb"] is not None else []
-        measured += [f"{_gib(time['host_bytes'])} in the process"] if time["host_bytes"] is not None else []
-        yield f"            most memory measured: {', '.join(measured)}; validation is not in the hours"
+        own = "" if time["peak_memory_gb"] is None else f"{time['peak_memory_gb']:.2f} GB by the stage's count"
+        process = "" if time["host_bytes"] is None else f"{_gib(time['host_bytes'])} in its process"
+        found_bytes = ", ".join(filter(None, (own, process)))
+        yield f"            most memory measured: {found_bytes}; validation is not in the hours"
         return
     yield (
-        f"hours       {_hours(time['hours'])} on {device['gpus']} x {device['gpu']} at an assumed "
+        f"time        {_hours(time['hours'])} on {device['gpus']} x {device['gpu']} at an assumed "
         f"{time['utilisation']:.0%} of its peak: {time['tokens_per_s']:,.0f} tokens/s (--calibrate measures it)"
     )
 
 
 def _hours(hours: float | None) -> str:
-    return "not known without data" if hours is None else f"{hours:,.1f}" if hours >= 0.1 else f"{hours * 60:.1f} min"
+    if hours is None:
+        return "not known without data"
+    return f"{hours:,.1f} h" if hours >= 1 else f"{hours * 60:,.1f} min"
 
 
 def _options(found: Facts) -> Iterator[str]:
@@ -167,7 +170,7 @@ def _recommended(found: Facts) -> Iterator[str]:
         for name in ("trainable", "rows_per_batch", "gradient_checkpointing", "sharded")
         if chosen[name] != asked[name]
     ]
-    hours = "" if chosen["hours"] is None or found["time"]["from"] != "table" else f", {_hours(chosen['hours'])} h"
+    hours = "" if chosen["hours"] is None or found["time"]["from"] != "table" else f", {_hours(chosen['hours'])}"
     why = f"changed so that it fits: {', '.join(changed)}" if changed else "as asked"
     yield f"recommended {_gib(chosen['needed_bytes'])}{hours} ({why})"
     yield f"  {chosen['command']}"
