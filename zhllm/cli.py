@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from zhllm import __version__
+from zhllm import __version__, ranks
 from zhllm.commands import STAGES, TOOLS
 from zhllm.errors import ZhllmError
 
@@ -70,18 +70,19 @@ def main(args: list[str] | None = None) -> None:
     # sooner and was no slower on idle cores. It does not cure two threads on one core. Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may reach the network, not even to look a name up
+    said = ""
     try:
         code = cli.main(args=args, prog_name="zhllm", standalone_mode=False)
     except click.exceptions.Abort as error:  # what click makes of a KeyboardInterrupt
-        click.echo(str(error.__cause__ or "") or "interrupted", err=True)
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except ZhllmError as error:
-        click.echo(f"error: {error}", err=True)
-        code = error.exit_code
+        code, said = 130, str(error.__cause__ or "") or "interrupted"
     except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        code = 130
+        code, said = 130, "interrupted"
+    except click.ClickException as error:
+        code = error.exit_code
+        if not ranks.tell_failure(code, error.format_message()):
+            error.show()
+    except ZhllmError as error:
+        code, said = error.exit_code, f"error: {error}"
+    if said and not ranks.tell_failure(code, said.removeprefix("error: ")):
+        click.echo(said, err=True)
     sys.exit(code if isinstance(code, int) else 0)

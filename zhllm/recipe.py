@@ -29,8 +29,9 @@ from zhllm.config import (
     problems_of,
     role_of,
 )
-from zhllm.errors import ConfigError
-from zhllm.stage import Result, Stage, check_inputs, execute, load
+from zhllm.errors import ConfigError, StageError
+from zhllm.launch import Launch, read_launch, run_launched
+from zhllm.stage import Result, Stage, check_inputs, execute, key_of, load, up_to_date
 from zhllm.yaml_file import parse_assignment, read_yaml
 
 Scalar = str | int | float | bool | None
@@ -57,6 +58,8 @@ class RecipeFile(Config):
     summary: dict[str, str] = Field(default_factory=dict, description="Flat name -> step.metric.")
     paths: dict[str, str] = Field(default_factory=dict, description="Name -> @step or @step/file.")
     ask: Ask | None = Field(None, description="Questions asked at the end.")
+    extends: str | None = Field(None, description="A recipe beside this one; what stands here replaces its settings.")
+    launch: str | None = Field(None, description="Config file of accelerate launch for the steps that train.")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,11 @@ class Recipe:
     path: Path
     run_dir: Path
     steps: tuple[Step, ...]
+    launch: Launch | None = None
+
+    def launch_of(self, step: Step) -> Launch | None:
+        """How the step is started in several processes; None where it runs in this one."""
+        return self.launch if step.stage.parallel else None
 
     def path_of(self, reference: str) -> Path:
         """The path of `@step` or `@step/file` in the run folder."""
@@ -91,13 +99,32 @@ def find_recipe(path: Path) -> Path:
     return found
 
 
+def read_recipe(file: Path) -> dict[str, Any]:
+    """The keys of a recipe file, with those of the recipe that it extends; ConfigError for a step that one lacks."""
+    content = read_yaml(file)
+    base, changes = content.get("extends"), content.get("stages") or {}
+    if not isinstance(base, str) or not isinstance(changes, dict):
+        return content
+    if Path(base).name != base or base == file.name:
+        wrong = "extends itself" if base == file.name else "must be a recipe in the same folder: its paths count there"
+        raise ConfigError(f"{file}: extends: {base}: {wrong}.")
+    merged = read_recipe(find_recipe(file.parent / base))
+    steps = dict(merged.get("stages") or {})
+    for name, settings in changes.items():
+        if name not in steps:
+            raise ConfigError(f"{file}: stages.{name}: {base} has no step of this name.{nearest(name, list(steps))}")
+        steps[name] = {**steps[name], **(settings or {})}
+    variables = {**(merged.get("vars") or {}), **(content.get("vars") or {})}
+    return {**merged, **content, "stages": steps, "vars": variables}
+
+
 def open_recipe(path: Path, run_dir: Path, assignments: Sequence[str] = ()) -> Recipe:
     """Read and check a whole recipe; ConfigError lists every problem by dotted key.
 
     `assignments` are `name=value` for the recipe's vars or `step.key=value` for a step's settings.
     """
     file = find_recipe(path)
-    content = read_yaml(file)
+    content = read_recipe(file)
     problems = problems_of(RecipeFile, content)
     if problems:
         raise ConfigError("\n".join(f"{file}: {p}" for p in problems))
@@ -113,9 +140,33 @@ def open_recipe(path: Path, run_dir: Path, assignments: Sequence[str] = ()) -> R
         problems += found if isinstance(found, list) else []
         steps += [found] if isinstance(found, Step) else []
     problems += _reference_problems(recipe, list(stages))
+    launch, wrong = _launch(recipe, file.parent, assignments, steps)
+    problems += wrong
     if problems:
         raise ConfigError("\n".join(f"{file}: {p}" for p in problems))
-    return Recipe(recipe, file, run_dir, tuple(steps))
+    return Recipe(recipe, file, run_dir, tuple(steps), launch)
+
+
+def _launch(
+    recipe: RecipeFile, here: Path, assignments: Sequence[str], steps: Sequence[Step]
+) -> tuple[Launch | None, list[str]]:
+    """The recipe's launch, and what is wrong with it; --set launch=PATH comes first, launch=null is none."""
+    given = [value for key, value in map(parse_assignment, assignments) if key == "launch"]
+    if (given[-1] if given else recipe.launch) is None:
+        return None, []
+    try:
+        launch = read_launch(Path(str(given[-1])) if given else _tidy(here / str(recipe.launch)))
+    except ConfigError as error:
+        return None, [str(error)]
+    parallel = [step for step in steps if step.stage.parallel]
+    rows = {step.name: getattr(step.config, "rows_per_step", 0) for step in parallel}
+    problems = [] if parallel else [f"launch: {launch.file}: no step here can run in several processes."]
+    problems += [
+        f"stages.{name}.rows_per_step: {count} cannot be dealt to the {launch.processes} processes of {launch.file}."
+        for name, count in rows.items()
+        if count % launch.processes
+    ]
+    return launch, problems
 
 
 def _assign(recipe: RecipeFile, assignments: Sequence[str]) -> tuple[dict[str, Scalar], dict[str, dict[str, Any]]]:
@@ -123,13 +174,15 @@ def _assign(recipe: RecipeFile, assignments: Sequence[str]) -> tuple[dict[str, S
     stages = {name: dict(settings or {}) for name, settings in recipe.stages.items()}
     for text in assignments:
         key, value = parse_assignment(text)
+        if key == "launch":  # see `_launch`
+            continue
         step, dot, field = key.rpartition(".")
         if not dot and key in variables:
             variables[key] = value
         elif dot and step in stages:
             stages[step][field] = value
         else:
-            known = [*variables, *(f"{name}.<setting>" for name in stages)]
+            known = [*variables, "launch", *(f"{name}.<setting>" for name in stages)]
             raise ConfigError(f"--set {text}: unknown key {key}.{nearest(key, known)}")
     return variables, stages
 
@@ -244,9 +297,21 @@ def check_sources(recipe: Recipe) -> None:
 
 
 def run_step(recipe: Recipe, step: Step) -> Result:
-    """Bring one step's folder up to date."""
+    """Bring one step's folder up to date, in this process or in those of the recipe's launch."""
     check_inputs(step.config)
-    return execute(step.stage, step.config, recipe.run_dir / step.name)
+    out, launch = recipe.run_dir / step.name, recipe.launch_of(step)
+    if launch is None:
+        return execute(step.stage, step.config, out)
+    key = key_of(step.stage, step.config)
+    found = up_to_date(out, key)
+    if found is not None:
+        return Result(found, was_up_to_date=True)
+    words = [word for flag, *values in _flags(step) for word in (flag, *map(str, values))]
+    run_launched(launch, [step.stage.name, *words, "-o", str(out)])
+    made = up_to_date(out, key)
+    if made is None:
+        raise StageError(f"{out}: {launch.file} has run, but the folder is not what the recipe asks for.")
+    return Result(made, was_up_to_date=False)
 
 
 def summarize(recipe: Recipe) -> dict[str, Any]:
@@ -287,7 +352,10 @@ def as_shell(recipe: Recipe) -> str:
     ]
     for step in recipe.steps:
         lines += ["", *(f"# {line}" for line in step.about.strip().splitlines())]
-        words = [f"zhllm {step.stage.name}", *_flags(recipe, step), f'-o "$RUN/{step.name}"']
+        launch = recipe.launch_of(step)
+        start = shlex.join(launch.words()) if launch else "zhllm"
+        flags = [" ".join([flag, *(_word(recipe, v) for v in values)]) for flag, *values in _flags(step)]
+        words = [f"{start} {step.stage.name}", *flags, f'-o "$RUN/{step.name}"']
         lines.append(" \\\n  ".join(words))
     return "\n".join(lines) + "\n"
 
@@ -296,18 +364,19 @@ def _unset(recipe: Recipe) -> list[str]:
     return [name for name, value in recipe.file.vars.items() if value is None]
 
 
-def _flags(recipe: Recipe, step: Step) -> list[str]:
-    flags = []
-    for field in step.config.model_fields_set:
+def _flags(step: Step) -> list[tuple[Any, ...]]:
+    """The settings that a recipe gives, as (flag, its values ...) in the order of the stage's own flags."""
+    flags: list[tuple[Any, ...]] = []
+    for field in type(step.config).model_fields:
         value = getattr(step.config, field)
         name = field.replace("_", "-")
+        if field not in step.config.model_fields_set or value is None:
+            continue
         if isinstance(value, bool):
-            flags.append(f"--{name}" if value else f"--no-{name}")
-        elif value is not None:
-            several = value if isinstance(value, tuple) else (value,)
-            flags.append(" ".join([f"--{name}", *(_word(recipe, v) for v in several)]))
-    order = list(type(step.config).model_fields)
-    return sorted(flags, key=lambda f: order.index(f.split()[0][2:].removeprefix("no-").replace("-", "_")))
+            flags.append((f"--{name}" if value else f"--no-{name}",))
+        else:
+            flags.append((f"--{name}", *(value if isinstance(value, tuple) else (value,))))
+    return flags
 
 
 def _word(recipe: Recipe, value: Any) -> str:

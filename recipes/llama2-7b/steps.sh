@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Your documents into a Llama-2-7B (or another base with its tokenizer, such as TinyLlama), on one GPU of 24 GB or more: the tokenizer is extended, new rows and LoRA are trained.
+# Your documents into a Llama-2-7B (or another base with its tokenizer, such as TinyLlama), on one GPU of 24 GB: the tokenizer is extended, new rows and LoRA on a base in four bits are trained.
 #
 # The steps of recipe.yaml as plain commands; made by: zhllm run RECIPE --steps
 set -euo pipefail
@@ -65,15 +65,16 @@ zhllm pack \
   --replay-share 0.1 \
   -o "$RUN/pack"
 
-# Continued pretraining of the new rows and LoRA matrices. A killed run continues from its last
-# checkpoint; bits per character of Chinese and of the replay text stand in metrics.jsonl.
+# Continued pretraining, first of the new rows alone, then of LoRA matrices too. A killed run continues
+# from its last checkpoint; bits per character of Chinese and of the replay text stand in metrics.jsonl.
 zhllm pretrain \
   --model "$RUN/resize" \
-  --trainable new-rows+lora \
+  --trainable new-rows+qlora \
   --epochs 1.0 \
   --rows-per-step 64 \
   --rows-per-batch 2 \
   --learning-rate 0.0002 \
+  --schedule two-stage \
   --lora-rank 64 \
   --gradient-checkpointing \
   --validate-every 200 \
@@ -94,7 +95,7 @@ zhllm convert \
 # Fine-tuning on the chats; only what the assistant writes is learnt.
 zhllm sft \
   --model "$RUN/merge-pretrained" \
-  --trainable lora \
+  --trainable qlora \
   --epochs 2.0 \
   --rows-per-step 32 \
   --rows-per-batch 2 \

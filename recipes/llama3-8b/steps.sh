@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Your documents into a Llama-3-8B on one GPU of 24 GB or more. Its byte-level vocabulary of 128,000 already reads Chinese at 1.5 characters a token, so it is kept as it is: LoRA only.
+# Your documents into a Llama-3-8B on one GPU of 24 GB. Its byte-level vocabulary of 128,000 already reads Chinese, so it is kept as it is: LoRA only, on a base in four bits.
 #
 # The steps of recipe.yaml as plain commands; made by: zhllm run RECIPE --steps
 set -euo pipefail
@@ -43,10 +43,10 @@ zhllm pack \
   --replay-share 0.1 \
   -o "$RUN/pack"
 
-# Continued pretraining of LoRA matrices; a killed run continues from its last checkpoint.
+# Continued pretraining of LoRA matrices on a base in four bits; a killed run continues from its last checkpoint.
 zhllm pretrain \
   --model "$BASE" \
-  --trainable lora \
+  --trainable qlora \
   --epochs 1.0 \
   --rows-per-step 32 \
   --rows-per-batch 1 \
@@ -71,7 +71,7 @@ zhllm convert \
 # Fine-tuning on the chats in Llama-3's own format; only what the assistant writes is learnt.
 zhllm sft \
   --model "$RUN/merge-pretrained" \
-  --trainable lora \
+  --trainable qlora \
   --epochs 2.0 \
   --rows-per-step 16 \
   --rows-per-batch 1 \

@@ -234,8 +234,8 @@ def test_a_run_folder_is_asked_for(here: Path, capsys: pytest.CaptureFixture[str
     assert said.out == f"{here / 'recipe.yaml'}: 3 steps, all valid\n"
 
 
-def test_there_are_three_recipes() -> None:
-    assert [folder.name for folder in RECIPES] == ["demo", "llama2-7b", "llama3-8b"]
+def test_there_are_recipes() -> None:
+    assert [folder.name for folder in RECIPES] >= ["demo", "llama2-7b", "llama3-8b"]
 
 
 @EVERY_RECIPE
@@ -275,6 +275,61 @@ def test_every_command_of_steps_sh_is_the_step_of_the_recipe(folder: Path, monke
             words = [word.replace(f"${name}", value) for word in words]
         found, out = parsed(words[1], words[2:])
         assert (words[1], found, out) == (step.stage.name, step.config, Path("RUN") / step.name)
+
+
+VARIANTS = sorted((ROOT / "recipes").glob("*/production.yaml"))
+
+
+@pytest.mark.parametrize("file", VARIANTS, ids=lambda file: file.parent.name)
+def test_a_variant_is_its_recipe_with_other_settings(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of a production variant, launched in as many processes as divide their rows; printed as such."""
+    monkeypatch.chdir(ROOT)
+    recipe, lab = (open_recipe(path, Path("RUN"), placeholders(file.parent)) for path in (file, file.parent))
+    assert [step.name for step in recipe.steps] == [step.name for step in lab.steps]
+    assert recipe.launch is not None and recipe.launch.processes == 8 and lab.launch is None
+    launched = [step.name for step in recipe.steps if recipe.launch_of(step)]
+    assert launched == ["pretrain", "sft"]
+    words = as_shell(recipe).replace("\\\n", " ")
+    for name in launched:
+        line = next(x for x in words.splitlines() if f" -m zhllm {name} " in x)
+        assert line.startswith("accelerate launch --config_file recipes/accelerate/fsdp2.yaml ")
+        config, _ = parsed(name, shlex.split(line.split(f"zhllm {name} ")[1]))
+        given = next(step.config for step in recipe.steps if step.name == name)
+        assert {k: str(v).replace("$RUN", "RUN") for k, v in config if k != "model"} == {
+            k: str(v) for k, v in given if k != "model"
+        }
+
+
+def test_each_recipe_for_gpus_has_a_variant() -> None:
+    assert {file.parent.name for file in VARIANTS} == {folder.name for folder in RECIPES} - {"demo"}
+
+
+def test_a_recipe_that_extends_another_replaces_single_settings(here: Path) -> None:
+    variant = here / "more.yaml"
+    variant.write_text("extends: recipe.yaml\nvars: {size: 70}\nstages: {clean: {valid_share: 0.3}}\n")
+    found = {step.name: step.config for step in open_recipe(variant, here / "run").steps}
+    assert found["clean"].valid_share == 0.3 and found["train-vocab"].size == 70  # type: ignore[attr-defined]
+    assert found["clean"].documents == (here / "run/read",)  # type: ignore[attr-defined]
+    assert [path.name for path in found["read"].source] == ["docs"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: recipe.yaml\nstages: {claen: {}}", 'recipe.yaml has no step of this name. Did you mean "clean"'),
+        ("extends: ../recipe.yaml", "extends: ../recipe.yaml: must be a recipe in the same folder"),
+        ("extends: none.yaml", "there is no recipe here"),
+        ("extends: recipe.yaml\nstages: {clean: {vald_share: 0.3}}", "stages.clean.vald_share: unknown key"),
+        ("extends: more.yaml", "extends: more.yaml: extends itself"),
+        ("extends: 3", "extends: Input should be a valid string"),
+        ("extends: recipe.yaml\nstages: [clean]", "stages: Input should be a valid dictionary"),
+    ],
+)  # fmt: skip
+def test_a_variant_with_a_mistake_is_refused(here: Path, text: str, message: str) -> None:
+    (here / "more.yaml").write_text(text)
+    with pytest.raises(ConfigError) as found:
+        open_recipe(here / "more.yaml", here / "run")
+    assert message in str(found.value)
 
 
 def parsed(name: str, arguments: list[str]) -> tuple[Config, Path]:

@@ -32,13 +32,12 @@ def command(recipe: Path, out: Path | None, assignments: tuple[str, ...], check:
     zhllm run recipes/llama2-7b -o runs/mine --set base=/models/llama2 --set documents=/data
     """
     from zhllm.errors import ConfigError
-    from zhllm.recipe import as_shell, check_sources, find_recipe, open_recipe
-    from zhllm.yaml_file import read_yaml
+    from zhllm.recipe import as_shell, check_sources, find_recipe, open_recipe, read_recipe
 
     if steps:
         file = find_recipe(recipe)
         given = {a.split("=")[0] for a in assignments}
-        unset = [k for k, v in (read_yaml(file).get("vars") or {}).items() if v is None and k not in given]
+        unset = [k for k, v in (read_recipe(file).get("vars") or {}).items() if v is None and k not in given]
         placeholders = [f"{name}=<{name}>" for name in unset]
         click.echo(as_shell(open_recipe(recipe, Path("RUN"), [*assignments, *placeholders])), nl=False)
         return
