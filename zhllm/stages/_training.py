@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from zhllm.train.gate import Gate
     from zhllm.train.loop import LoopSettings
     from zhllm.train.lora import LoraSettings
+    from zhllm.train.store import PackInfo
+    from zhllm.vocab.tokenizer import Tokenizer
 
 Trainable = Literal[
     "all", "embeddings", "embeddings+lora", "embeddings+qlora", "lora", "new-rows", "new-rows+lora", "new-rows+qlora",
@@ -116,6 +118,16 @@ def check_row_length(model: Path, seq_len: int, source: str) -> None:
     limit = read_config(model).get("max_position_embeddings", seq_len)
     if seq_len > limit:
         raise DataError(f"{source}: rows of {seq_len} tokens, but {model} reads {limit} at most.")
+
+
+def check_packed(data: Path, info: PackInfo, model: Path, tokenizer: Tokenizer) -> None:
+    """DataError when the data were packed with another tokenizer, or rows are longer than the model reads."""
+    if tokenizer.digest != info.tokenizer:
+        raise DataError(
+            f"{data}: was packed with another tokenizer ({info.vocab_size} ids) than {model} has "
+            f"({tokenizer.vocab_size} ids). Run zhllm pack with --tokenizer {model}."
+        )
+    check_row_length(model, info.seq_len, str(data))
 
 
 @dataclass(frozen=True)

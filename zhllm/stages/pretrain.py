@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from zhllm.config import InputPath
-from zhllm.errors import DataError
 from zhllm.stage import Metrics, Stage
-from zhllm.stages._training import TrainingConfig, check_row_length
+from zhllm.stages._training import TrainingConfig, check_packed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,16 +53,6 @@ def run(config: PretrainConfig, out: Path) -> Metrics:
         if config.trainable == "all":
             (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
     return metrics
-
-
-def check_packed(data: Path, info: PackInfo, model: Path, tokenizer: Tokenizer) -> None:
-    """DataError when the data were packed with another tokenizer, or rows are longer than the model reads."""
-    if tokenizer.digest != info.tokenizer:
-        raise DataError(
-            f"{data}: was packed with another tokenizer ({info.vocab_size} ids) than {model} has "
-            f"({tokenizer.vocab_size} ids). Run zhllm pack with --tokenizer {model}."
-        )
-    check_row_length(model, info.seq_len, str(data))
 
 
 class PackedData:

@@ -14,7 +14,7 @@ from zhllm.config import InputPath, InputPaths
 from zhllm.errors import DataError, ProofError
 from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
-from zhllm.stages._training import Trainable, TrainingConfig, check_row_length
+from zhllm.stages._training import Trainable, TrainingConfig, check_packed, check_row_length
 
 if TYPE_CHECKING:
     from torch import nn
@@ -139,7 +139,6 @@ class ChatData:
 
 def _retained_sets(config: SftConfig, tokenizer: Tokenizer) -> dict[str, TokenSet]:
     """The validation sets of --retained, named retained-<set>; DataError where its tokenizer is another."""
-    from zhllm.stages.pretrain import check_packed
     from zhllm.train.store import TokenSet, read_info
 
     if config.retained is None:

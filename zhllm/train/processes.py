@@ -16,7 +16,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from zhllm import ranks
 from zhllm.errors import ConfigError
 
 
@@ -26,11 +25,10 @@ class Processes:
     def __init__(self, device: str) -> None:
         from accelerate import Accelerator
 
-        self.strategy = _strategy()
+        strategy = _strategy()
         self.accelerator = Accelerator(cpu=device == "cpu")
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
-        if self.count == 1:
-            self.strategy = "single"
+        self.strategy = strategy if self.count > 1 else "single"
         self.device: torch.device = self.accelerator.device
 
     @property
@@ -91,12 +89,12 @@ class Processes:
 
 
 def _strategy() -> str:
-    """What accelerate's environment asks for, if there are several processes."""
+    """How accelerate's environment asks several processes to share the work."""
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         if os.environ.get("FSDP_VERSION", "1") != "2":
             raise ConfigError("accelerate's config asks for FSDP 1. Set fsdp_version: 2 in fsdp_config.")
         return "fsdp2"
-    return "ddp" if ranks.count() > 1 else "single"
+    return "ddp"
 
 
 def _shard(module: nn.Module, layers: Any, compute: torch.dtype | None, device: torch.device) -> None:
