@@ -152,7 +152,7 @@ def test_settings_that_do_not_fit_are_refused(toy: Toy, tmp_path: Path, settings
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("settings", [{"precision": "fp16"}, {"optimizer": "adamw-8bit"}, {"device": "cuda"}])
+@pytest.mark.parametrize("settings", [{"precision": "fp16"}, {"optimizer": "paged-adamw-8bit"}, {"device": "cuda"}])
 def test_what_needs_a_gpu_says_so(toy: Toy, tmp_path: Path, settings: dict[str, Any]) -> None:
     import torch
 
