@@ -277,7 +277,7 @@ def test_no_path_of_some_machine(doc: Path) -> None:
 
 
 def test_there_are_recipes_and_each_has_a_page() -> None:
-    assert {folder.name for folder in RECIPES} >= {"demo", "llama2-7b", "llama3-8b"}
+    assert {folder.name for folder in RECIPES} >= {"demo", "llama2-7b", "llama3-8b", "qwen3-8b"}
     assert len(RECIPES) + 1 == sum(path.is_dir() for path in (ROOT / "recipes").iterdir()), "and accelerate's configs"
     assert all((folder / "README.md").is_file() for folder in RECIPES)
 
