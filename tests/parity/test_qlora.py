@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from test_trainable import CPU, own_logits, rows_of, trained, values
 from torch import Tensor, nn
-from toys import Toy
+from toys import Toy, stage
 
-from zhllm.errors import MissingError, ProofError
+from zhllm.errors import ConfigError, MissingError, ProofError
 from zhllm.infer.probe import adapted_logits
 from zhllm.model.tensors import Checkpoint
+from zhllm.stages._training_run import open_trainee
+from zhllm.stages.pretrain import PretrainConfig
 from zhllm.train import quantized
 from zhllm.train.lora import LoraSettings
 from zhllm.train.processes import Processes
@@ -62,9 +65,12 @@ def test_only_the_layers_are_in_four_bits_within_what_nf4_rounds(toy: Toy) -> No
     assert {p.dtype for n, p in trainee.named_parameters() if ".layers." not in n} == {torch.float32}
 
 
-def test_gradients_are_those_of_the_dequantised_base(toy: Toy) -> None:
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_gradients_are_those_of_the_dequantised_base(toy: Toy, checkpointed: bool) -> None:
     """Also after validation, which on AVX512-BF16 machines repacked the weights."""
     trainee = opened(toy.resized)
+    if checkpointed:
+        trainee.checkpoint_gradients()
     with torch.no_grad():
         trainee.eval().loss_sum(rows_of(toy).batch(range(4)))
     found = gradients(trainee.train(), toy)
@@ -73,6 +79,20 @@ def test_gradients_are_those_of_the_dequantised_base(toy: Toy) -> None:
     for name, gradient in wanted.items():
         limit = 1e-4 * float(gradient.abs().max())
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=limit)
+
+
+def test_bf16_products_give_the_same_gradients_but_for_their_rounding(toy: Toy) -> None:
+    trainee = Trainee(toy.resized, torch.float32, CPU, four_bit=torch.bfloat16)
+    trainee.make_trainable("new-rows+qlora", LORA, seed=1)
+    assert next(iter(four_bit_layers(trainee.model).values())).compute_dtype == torch.bfloat16
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gradients(trainee.train(), toy)
+    wanted = gradients(opened(toy.resized).train(), toy)
+    moving = [name for name, gradient in wanted.items() if gradient.any()]  # those of A are zero while B is
+    assert len(moving) == 2 + len(wanted) // 2 - 1
+    for name in moving:
+        cosine = nn.functional.cosine_similarity(found[name].flatten(), wanted[name].flatten(), dim=0)
+        assert cosine > 0.995, name
 
 
 def test_training_moves_only_rows_and_lora(toy: Toy, tmp_path: Path) -> None:
@@ -180,3 +200,37 @@ def test_pissa_and_loftq_start_nearer_to_the_base_than_rounding_leaves_it(toy: T
 
     plain = distance("default")
     assert distance("loftq") < 0.7 * plain and distance("pissa") < 0.8 * plain
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "DoRA of nothing": (
+        {"trainable": "all", "dora": True, "lora_plus": 2}, "--dora, --lora-plus: --trainable all has no LoRA"
+    ),
+    "PiSSA of rows": ({"trainable": "new-rows", "lora_init": "pissa"}, "--lora-init: --trainable new-rows has no LoRA"),
+    "LoftQ of full weights": ({"trainable": "lora", "lora_init": "loftq"}, "loftq makes up for 4-bit rounding: it"),
+    "two stages without rows": (
+        {"trainable": "qlora", "schedule": "two-stage"}, "two-stage needs rows and LoRA to train, not --trainable qlora"
+    ),
+    "no rate for B": ({"trainable": "qlora", "lora_plus": 0}, "greater than 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_settings_that_do_not_fit_together_are_refused(toy: Toy, case: str) -> None:
+    settings, message = REFUSED[case]
+    with pytest.raises(ValidationError, match=message):
+        PretrainConfig(model=toy.resized, data=toy.packed, **settings)
+
+
+@pytest.mark.parametrize("optimizer", ["paged-adamw", "paged-adamw-8bit"])
+def test_paged_moments_need_a_gpu(toy: Toy, tmp_path: Path, optimizer: str) -> None:
+    with pytest.raises(MissingError, match=f"--optimizer {optimizer} needs a CUDA device .* adamw-8bit on a CPU"):
+        stage("pretrain", tmp_path / "out", model=toy.resized, data=toy.packed, optimizer=optimizer, device="cpu")
+
+
+def test_a_base_in_four_bits_is_not_sharded(toy: Toy) -> None:
+    config = PretrainConfig(model=toy.resized, data=toy.packed, trainable="new-rows+qlora")
+    processes = Processes("cpu")
+    processes.strategy = "fsdp2"
+    with pytest.raises(ConfigError, match="a base in 4 bits is not sharded. Launch with DDP"):
+        open_trainee(config, processes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def open_model(folder: Path, dtype: Any = "auto", **options: Any) -> Any:
     from safetensors import SafetensorError
 
     check_model_directory(folder)
+    # Where the CPU has AVX512-BF16 it tells of a kernel hub that is not installed.
+    getLogger("bitsandbytes").setLevel(ERROR)
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 

@@ -62,8 +62,8 @@ class TrainingConfig(Config):
     )
     lora_init: Literal["default", "gaussian", "olora", "pissa", "pissa-fast", "loftq"] = Field(
         "default",
-        description="How the LoRA matrices start; pissa and olora take directions of the weights over, loftq what "
-        "4-bit rounding lost.",
+        description="How the LoRA matrices start; pissa (fast: by a randomised SVD) and olora take directions of the "
+        "weights over, loftq what 4-bit rounding lost.",
     )
     lora_plus: float | None = Field(None, gt=0, description="LoRA+: B matrices learn at so many times the rate of A.")
     rslora: bool = Field(False, description="Scale LoRA by alpha / sqrt(rank) instead of alpha / rank.")

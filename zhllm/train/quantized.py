@@ -7,6 +7,7 @@ O out features, I in features.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def open_quantized(folder: Path, dtype: torch.dtype | str, compute: torch.dtype,
     `compute` is what their products are computed in, `dtype` that of everything else. Raises
     MissingError where bitsandbytes is not installed, cannot work here, or gives wrong gradients here.
     """
+    getLogger("bitsandbytes").setLevel(ERROR)  # see open_model
     bitsandbytes = _bitsandbytes(device)
     from transformers import BitsAndBytesConfig
 
