@@ -58,6 +58,12 @@ def test_each_config_says_what_to_change(file: Path) -> None:
     assert said.startswith("# ") and ("# Change: " in said or file.stem == "cpu-2")
 
 
+def test_deepspeed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(ConfigError, match="DeepSpeed, which zhllm does not drive. Use FSDP2"):
+        _strategy()
+
+
 def recipe(folder: Path, **changes: Any) -> Path:
     step = {
         "model": "model",

@@ -90,6 +90,11 @@ class Processes:
 
 def _strategy() -> str:
     """How accelerate's environment asks several processes to share the work."""
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        raise ConfigError(
+            "accelerate's config asks for DeepSpeed, which zhllm does not drive. Use FSDP2, which is tested and shards "
+            "the same: recipes/accelerate/fsdp2.yaml (as ZeRO-3; with fsdp_reshard_after_forward: false as ZeRO-2)."
+        )
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         if os.environ.get("FSDP_VERSION", "1") != "2":
             raise ConfigError("accelerate's config asks for FSDP 1. Set fsdp_version: 2 in fsdp_config.")
