@@ -279,6 +279,16 @@ def test_replay_is_a_share_of_the_characters(toy: Toy, tmp_path: Path, capsys: p
     assert "replay: its text makes 23.8% of the characters, not 90.0%; with a larger" in capsys.readouterr().err
 
 
+def test_a_mix_may_give_replay_its_share_of_the_tokens(toy: Toy, tmp_path: Path) -> None:
+    corpus = texts_file(tmp_path / "a.jsonl", lines("甲", 100))
+    replay = texts_file(tmp_path / "b.jsonl", lines("乙", 100))
+    settings = {"corpus": [corpus], "replay": [replay], "mix": "corpus=0.7,replay=0.3", "tokenizer": toy.extended}
+    out = stage("pack", tmp_path / "out", **settings)
+    train = read_info(out).sets["train"]
+    assert train.sources["corpus"].docs == 100
+    assert abs(train.sources["replay"].tokens - 0.3 * train.tokens) <= longest(out)
+
+
 def test_ranks_are_spread_evenly_and_of_the_source() -> None:
     found = [ranks(seed, source, 0, 20_000) for seed in (0, 1) for source in (0, 1)]
     for one in found:
