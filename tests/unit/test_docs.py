@@ -75,6 +75,8 @@ def zhllm_commands(doc: Path) -> list[list[str]]:
         stop = next((i for i, word in enumerate(words) if word in ("|", ">", ">>", "&&", ";")), len(words))
         if Path(words[0]).name == "zhllm":
             found.append(words[1:stop])
+        elif words[0] in ("accelerate", "torchrun") and "zhllm" in words:
+            found.append(words[words.index("zhllm") + 1 : stop])
     return found
 
 
