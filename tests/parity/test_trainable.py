@@ -19,7 +19,7 @@ from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.tensors import Checkpoint
 from zhllm.model.transformers_model import open_model
 from zhllm.train.loop import Loop, LoopSettings
-from zhllm.train.lora import LoraSettings
+from zhllm.train.lora import LoraSettings, largest_directions
 from zhllm.train.neftune import document_lengths, with_noise
 from zhllm.train.optimizers import OptimizerSettings, make_optimizers, set_rate
 from zhllm.train.processes import Processes
@@ -271,6 +271,19 @@ def test_starts_are_those_of_peft(toy: Toy, init: str) -> None:
         products = [m.lora_B["default"].weight @ m.lora_A["default"].weight for m in (module, other)]
         torch.testing.assert_close(products[0], products[1], rtol=0, atol=1e-5)
         torch.testing.assert_close(module.base_layer.weight, other.base_layer.weight, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(48, 32), (32, 48), (32, 32)])
+@pytest.mark.parametrize("rank", [1, 7, 32])
+def test_largest_directions_are_those_of_the_svd(shape: tuple[int, int], rank: int) -> None:
+    torch.manual_seed(0)
+    for weight in (torch.randn(shape), torch.randn(shape[0], 5) @ torch.randn(5, shape[1]), torch.zeros(shape)):
+        u, s, v = largest_directions(weight, rank)
+        wanted = torch.linalg.svd(weight.double(), full_matrices=False)
+        best = (wanted.U[:, :rank] * wanted.S[:rank]) @ wanted.Vh[:rank]
+        limit = 1e-6 * max(1.0, float(best.abs().max()))
+        torch.testing.assert_close(((u * s) @ v.T).double(), best, rtol=0, atol=limit)
+        assert (s[:-1] >= s[1:] - 1e-5).all() and torch.isfinite(u).all()
 
 
 def test_a_start_with_more_rank_than_a_matrix_has_is_refused(toy: Toy) -> None:
