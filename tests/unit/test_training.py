@@ -48,6 +48,36 @@ def test_the_first_of_two_stages_is_the_rows_alone(toy: Toy, tmp_path: Path, two
     assert {p.name for p in two_stages.iterdir()} >= {"adapter_model.safetensors", "new_rows.safetensors"}
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_stopped_in_the_second_stage_it_goes_on_from_there(
+    toy: Toy, tmp_path: Path, two_stages: Path, damaged: bool, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Where the first stage's end is damaged, that stage is made again; the bytes are the same."""
+    from zhllm.stages import pretrain
+
+    batches_at, settings = pretrain.PackedData.batches_at, {"schedule": "two-stage", "first_stage_share": 0.5}
+    begun: list[int] = []
+
+    def until_the_fifth(self: Any, step: int, rank: int, count: int) -> Any:
+        begun.append(step)
+        if step == 4 and len(begun) == 5:
+            raise KeyboardInterrupt
+        return batches_at(self, step, rank, count)
+
+    monkeypatch.setattr(pretrain.PackedData, "batches_at", until_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(toy, tmp_path / "out", checkpoint_every=1, **settings)
+    end = tmp_path / "out.checkpoints" / "phase-1.pt"
+    if damaged:
+        end.write_bytes(end.read_bytes()[:-100])
+    out = pretrained(toy, tmp_path / "out", checkpoint_every=1, **settings)
+    assert (f"{end}: is damaged" in capsys.readouterr().err) == damaged
+    assert begun[5:] == ([4, 5] if not damaged else [2, 4, 5]), "from the last checkpoint of each stage"
+    again, undisturbed = manifest.read(out), manifest.read(two_stages)
+    assert again is not None and undisturbed is not None and again.files == undisturbed.files
+
+
 def test_records_hold_bits_per_character_of_every_source_and_set(two_stages: Path) -> None:
     first, last = records(two_stages)[0], records(two_stages)[-1]
     assert {"loss", "bits_per_char", "bits_per_byte", "grad_norm", "lr_share", "new_rows_norm"} <= first.keys()

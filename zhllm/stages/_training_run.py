@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ from zhllm.train.tally import Measure, Record, Tally
 from zhllm.train.trackers import Trackers
 from zhllm.train.trainee import Trainee
 
+CARRIED = "phase-1.pt"  # the rows and records with which the first of two stages ended
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
 PLACES = ("", "valid_", "retained_", "retained_valid_")  # before the name of a retained set
@@ -126,8 +128,7 @@ class _Run:
 
     def train(self, phase: Phase) -> None:
         """Train a phase to its end, or continue it, or take over what it left when it ended."""
-        carried = self.folder / f"phase-{phase.name}.pt"
-        done = read_state(carried) if phase.name == "1" and carried.is_file() else None
+        done = self._carried() if phase.name == "1" else None
         if done is not None:
             self.before, self.records = done["before"], done["records"]
             self._tell(self.records)
@@ -142,8 +143,22 @@ class _Run:
         if phase.name == "1":
             rows = {n: whole(p.detach()) for n, p in loop.parameters.items()}
             if self.processes.is_main:
-                write_state(carried, {"rows": rows, "records": self.records, "before": self.before})
+                write_state(self.folder / CARRIED, {"rows": rows, "records": self.records, "before": self.before})
             self.processes.wait()
+
+    def _carried(self) -> dict[str, Any] | None:
+        """What the first phase left when it ended; None where it did not, or where that cannot be read."""
+        path, found, problem = self.folder / CARRIED, None, ""
+        if path.is_file():
+            try:
+                found = read_state(path)
+            except (OSError, BadZipFile) as error:
+                problem = f" ({error})"
+        if self.processes.all_true(found is not None):
+            return found
+        if problem:
+            say(f"{path}: is damaged and is left out{problem}")
+        return None
 
     def _open(self, phase: Phase) -> Loop:
         """The model, with what the phase trains, in its wrapper."""
@@ -162,7 +177,7 @@ class _Run:
         return Loop(self.trainee, self.trainee.layers, settings, self.data.measure, processes, checkpoints)
 
     def _take_over_rows(self) -> None:
-        state = read_state(self.folder / "phase-1.pt")
+        state = read_state(self.folder / CARRIED)
         named = self.trainee.named_trainable()
         restore({name: named[name] for name in state["rows"]}, state["rows"])
 
