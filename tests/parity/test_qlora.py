@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from toys import Toy, stage
 
 from zhllm.errors import ConfigError, MissingError, ProofError
 from zhllm.infer.probe import adapted_logits
+from zhllm.model.llama import Size, config_of, parameter_count, tensor_plan, write_fresh
 from zhllm.model.tensors import Checkpoint
 from zhllm.stages._training_run import open_trainee
 from zhllm.stages.pretrain import PretrainConfig
@@ -234,3 +236,41 @@ def test_a_base_in_four_bits_is_not_sharded(toy: Toy) -> None:
     processes.strategy = "fsdp2"
     with pytest.raises(ConfigError, match="a base in 4 bits is not sharded. Launch with DDP"):
         open_trainee(config, processes)
+
+
+MEASURE = """
+import sys, threading, time, torch
+from pathlib import Path
+from zhllm.train.quantized import open_quantized
+
+def held():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("RssAnon"))
+
+cpu = torch.device("cpu")
+open_quantized(Path(sys.argv[1]), torch.float32, torch.float32, cpu)  # what libraries take once
+before, peak, done = held(), [0], threading.Event()
+
+def watch():
+    while not done.wait(0.002):
+        peak[0] = max(peak[0], held())
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+model = open_quantized(Path(sys.argv[2]), torch.float32, torch.float32, cpu)
+done.set()
+watcher.join()
+print(peak[0] - before)
+"""
+
+
+@pytest.mark.slow
+def test_opening_holds_no_second_copy_of_the_model(toy: Toy, tmp_path: Path) -> None:
+    """57 M parameters, 227 MB in float32: made in four bits tensor by tensor, the largest tensor being 6 MB."""
+    folder, size = tmp_path / "model", Size(768, 2048, 8, 12, 12, 256)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config_of(size, 500, {})))
+    write_fresh(folder, size, 500, seed=0)
+    words = [sys.executable, "-c", MEASURE, str(toy.resized), str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    full = parameter_count(tensor_plan(size, 500)) * 4
+    assert int(done.stdout) < 0.5 * full  # in four bits it is an eighth; the rest is what the allocator keeps
