@@ -70,6 +70,13 @@ def test_parameters_are_those_of_transformers_model(kind: str, settings: dict[st
     assert shape.layer_vector_parameters == sum(p.numel() for p in layer.parameters() if p.ndim == 1)
 
 
+def test_a_qwen3_config_that_names_no_head_dim_has_transformers_own() -> None:
+    from transformers import Qwen3Config
+
+    assert ModelShape.of_config({**TOY, "model_type": "qwen3"}, "toy").head_dim == Qwen3Config().head_dim == 128
+    assert ModelShape.of_config({**TOY, "model_type": "llama"}, "toy").head_dim == 8
+
+
 def test_published_parameter_counts() -> None:
     assert LLAMA2_7B.parameters == 6_738_415_616
     llama3 = ModelShape(4096, 14336, 32, 32, 8, 128, 128256)

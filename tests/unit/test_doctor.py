@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -116,6 +117,13 @@ def test_a_stage_needs_what_its_modules_import() -> None:
     assert "torch" not in imported_by("collect") | imported_by("clean") | imported_by("train-vocab")
     assert {"lxml", "pypdfium2", "click", "pydantic"} <= imported_by("collect") and "polars" in imported_by("clean")
     assert "google.protobuf" in imported_by("extend-vocab"), "sentencepiece's own need"
+
+
+def test_imports_are_read_inside_functions_and_not_for_types() -> None:
+    code = (
+        "import json\nif TYPE_CHECKING:\n    import torch\ndef f():\n from zhllm.text import runs\n import lxml.etree"
+    )
+    assert list(doctor._imports(ast.parse(code))) == ["json", "zhllm.text", "zhllm.text.runs", "lxml.etree"]
 
 
 def test_missing_and_old_packages_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,9 @@ def test_the_asked_setting_is_kept_where_it_fits(llama: Path, capsys: pytest.Cap
     found = plan(capsys, *words, "--memory", "80GB")
     assert found["memory"]["fits"] and found["recommended"]["rows_per_batch"] == 1
     assert found["recommended"]["gradient_checkpointing"] is True
-    assert plan(capsys, *words)["memory"]["fits"] is None
+    free = plan(capsys, *words)
+    assert free["memory"]["fits"] is None and free["recommended"]["fits"] is None
+    assert free["recommended"]["rows_per_batch"] == 1, "as asked where no limit is known"
 
 
 def test_everything_on_eight_gpus_is_sharded(llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
