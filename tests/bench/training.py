@@ -4,9 +4,10 @@
 
 The same fresh Llama of about --millions parameters at a vocabulary of 55,296 rows, the same rows of real text in
 the same order, the same AdamW, linear schedule and clipping; each trainer in a process of its own with --threads
-threads. Speed is input tokens for each CPU second (user and system time) of a step, the median of all steps but
-the first, best of --repeat runs; memory is the process's peak RSS, packages and model included. The peers'
-environment: python -m venv peers && peers/bin/pip install torch transformers accelerate datasets trl.
+threads, --repeat rounds of all in turn. Speed is input tokens for each CPU second (user and system time) of the
+fastest step behind the first: what a busy machine disturbs least. Memory is the process's peak RSS, packages and
+model included. The peers' environment: python -m venv peers && peers/bin/pip install torch transformers
+accelerate datasets trl.
 
 Their rows let documents see each other and learn the first token of a document; zhllm's do not. Held-out loss is
 one function for the weights of all.
@@ -19,7 +20,6 @@ import gzip
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -54,7 +54,7 @@ TRAINERS = {
 
 @dataclass(frozen=True)
 class Result:
-    """One trainer's best run."""
+    """What one trainer took: its fastest step of all runs, the least memory, the last run's losses."""
 
     name: str
     millions: str
@@ -106,9 +106,29 @@ class Bench:
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.args, self.folder = args, folder
 
-    def best(self, name: str, millions: str, precision: str) -> Result | None:
-        """The run with the least CPU time of some; None where it failed, with the last it said."""
-        found: list[dict[str, Any]] = []
+    def results(self, millions: str, precision: str) -> list[Result]:
+        """Every trainer's, zhllm's first; without those that fail."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for _ in range(self.args.repeat):
+            for name in self.args.trainers:
+                if figures := self._run(name, millions, precision):
+                    found.setdefault(name, []).append(figures)
+        tokens = self.args.rows_per_step * self.args.seq_len
+        return [
+            Result(
+                name,
+                millions,
+                precision,
+                tokens / min(min(run["step_cpu_s"][1:]) for run in runs),
+                min(run["peak_mb"] for run in runs),
+                runs[-1]["losses"],
+                runs[-1]["held_out"],
+            )
+            for name, runs in found.items()
+        ]
+
+    def _run(self, name: str, millions: str, precision: str) -> dict[str, Any] | None:
+        """One run's figures; None where it failed, with the last it said."""
         trainer, checkpointing = TRAINERS[name]
         job = {
             "model": str(self.folder / millions), "out": str(self.folder / "out"), "precision": precision,
@@ -116,17 +136,6 @@ class Bench:
             "rows_per_step": self.args.rows_per_step, "learning_rate": self.args.learning_rate,
         }  # fmt: skip
         job |= {part: str(self.folder / f"{part}.npy") for part in ("tokens", "starts", "held_out")}
-        for _ in range(self.args.repeat):
-            figures = self._run(trainer, job)
-            if figures is None:
-                return None
-            found.append(figures)
-        best = min(found, key=lambda run: statistics.median(run["step_cpu_s"][1:]))
-        tokens = self.args.rows_per_step * self.args.seq_len
-        rate = tokens / statistics.median(best["step_cpu_s"][1:])
-        return Result(name, millions, precision, rate, best["peak_mb"], best["losses"], best["held_out"])
-
-    def _run(self, trainer: str, job: dict[str, Any]) -> dict[str, Any] | None:
         path = self.folder / "job.json"
         path.write_text(json.dumps(job), encoding="utf-8")
         python = self.args.peer_python if trainer == "trl" else sys.executable
@@ -137,7 +146,7 @@ class Bench:
             env={**os.environ, **threads, **offline}, cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            print(f"{trainer} ended with {done.returncode}: {done.stderr[-600:].strip()}", flush=True)
+            print(f"{name} ended with {done.returncode}: {done.stderr[-600:].strip()}", flush=True)
             return None
         figures: dict[str, Any] = json.loads(done.stdout)
         return figures
@@ -205,13 +214,10 @@ def main() -> None:
         print(HEAD, flush=True)
         for millions in args.millions:
             for precision in args.precision:
-                made = list[Result]()
-                for trainer in args.trainers:
-                    result = bench.best(trainer, millions, precision)
-                    if result:
-                        made.append(result)
-                        show(result, made[0])
+                made = bench.results(millions, precision)
                 results += made
+                for result in made:
+                    show(result, made[0])
     for millions in args.millions:
         for precision in args.precision:
             show_curves([r for r in results if (r.millions, r.precision) == (millions, precision)])
