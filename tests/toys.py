@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def byte_level_tokenizer(out: Path, specials: tuple[str, ...] = LLAMA3_SPECIALS)
 
 
 def run_apart(arguments: list[str], typed: str = "") -> tuple[subprocess.CompletedProcess[str], float, set[str]]:
-    """`zhllm ...` in a process of its own: what it did, its seconds, and the packages it imported."""
+    """`zhllm ...` in a process of its own: what it did, its CPU seconds (others may have the cores), its imports."""
     code = (
         "import atexit, sys\n"
         "from zhllm.cli import main\n"
@@ -178,9 +178,10 @@ def run_apart(arguments: list[str], typed: str = "") -> tuple[subprocess.Complet
         "atexit.register(lambda: print('MODULES', *top(), file=sys.stderr))\n"
         "main(sys.argv[1:])\n"
     )
-    start = time.perf_counter()
+    before = os.times()
     words = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(words, cwd=Path(__file__).parent.parent, input=typed, capture_output=True, text=True)
-    seconds = time.perf_counter() - start
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
     done.stderr, _, modules = done.stderr.partition("MODULES ")
     return done, seconds, set(modules.split())

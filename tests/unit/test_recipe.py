@@ -73,7 +73,7 @@ def placeholders(folder: Path) -> list[str]:
 
 
 def test_a_typo_in_the_last_step_is_refused_at_once(tmp_path: Path) -> None:
-    """In 0.3 s on an idle core; the bound leaves room for a busy one, and torch alone would take 2 s."""
+    """In 0.7 CPU seconds; torch alone would take 2."""
     last = list(yaml.safe_load((ROOT / "recipes/demo/recipe.yaml").read_text(encoding="utf-8"))["stages"])[-1]
     arguments = ["run", "recipes/demo", "-o", str(tmp_path / "run"), "--set", f"{last}.max_tokenz=3"]
     tries = [run_apart(arguments) for _ in range(2)]
