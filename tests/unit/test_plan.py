@@ -262,6 +262,18 @@ def test_data_packed_for_a_larger_vocabulary(
     assert code == 2 and "was packed in rows of 32 tokens" in err
 
 
+def test_a_calibration_that_fails_says_why(
+    llama: Path, toy: Toy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zhllm.train import calibration
+
+    failed = (3, "some progress\nerror: m: has no weights.\n", None)
+    monkeypatch.setattr(calibration, "_run", lambda command: failed)
+    words = ["plan", "--model", str(toy.resized), "--data", str(toy.packed), "--calibrate"]
+    code, _, err = run(words, capsys)
+    assert code == 3 and err.splitlines()[-1] == "error: the calibration did not get through: m: has no weights."
+
+
 # --- The program ---
 
 

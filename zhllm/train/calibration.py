@@ -46,7 +46,8 @@ def calibrate(words: Sequence[str], steps: int = STEPS) -> Calibration:
         code, message, host_bytes = _run(command)
         if code:
             lines = [line for line in message.splitlines() if line.strip()] or [f"exit code {code}"]
-            raise KINDS.get(code, StageError)(f"the calibration did not get through: {lines[-1]}")
+            reason = lines[-1].removeprefix("error: ")
+            raise KINDS.get(code, StageError)(f"the calibration did not get through: {reason}")
         speeds = [json.loads(line) for line in (out / LOGS / SPEED_FILE).read_text("utf-8").splitlines()]
     kept = speeds[LEFT_OUT:] or speeds
     seconds = [float(speed["seconds"]) for speed in kept]

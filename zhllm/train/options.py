@@ -12,7 +12,8 @@ from zhllm.train.memory import Memory, Precision, Setting, memory_of
 # What to train instead where what was asked for does not fit: ever less, in this order.
 CHEAPER = {
     "all": ("new-rows+lora", "lora", "new-rows+qlora", "qlora"),
-    "embeddings+lora": ("new-rows+lora", "new-rows+qlora"),
+    "embeddings+lora": ("embeddings+qlora", "new-rows+lora", "new-rows+qlora"),
+    "embeddings+qlora": ("new-rows+qlora",),
     "new-rows+lora": ("new-rows+qlora",),
     "embeddings": ("new-rows",),
     "lora": ("qlora",),

@@ -141,13 +141,15 @@ def _options(found: Facts) -> Iterator[str]:
     limited = found["memory"]["limit_bytes"] is not None
     yield f"GiB needed in {precision} by rows in memory at once{' (- does not fit)' if limited else ''}"
     head = "".join(f"{n:>9}" for n in counts)
-    yield f"  {'':<36}{head}{'fits up to':>12}" if limited else f"  {'':<36}{head}"
+    yield f"  {'':<40}{head}{'fits up to':>12}" if limited else f"  {'':<40}{head}"
     for (trainable, checkpointing, sharded), rows in lines.items():
         name = trainable + (", checkpointing" if checkpointing else "") + (", sharded" if sharded else "")
         by_count = {row["rows_per_batch"]: row for row in rows}
         cells = "".join(f"{_cell(by_count.get(n)):>9}" for n in counts)
         most = max((row["rows_per_batch"] for row in rows if row["fits"]), default=None)
-        yield f"  {name:<36}{cells}" + (f"{'nothing' if most is None else f'{most} rows':>12}" if limited else "")
+        yield f"  {name:<40}{cells}" + (
+            f"{'nothing' if most is None else f'{most} row' + 's' * (most > 1):>12}" if limited else ""
+        )
 
 
 def _cell(row: Facts | None) -> str:
