@@ -1,10 +1,12 @@
 """A step of a recipe in several processes: accelerate's launcher as a child, and how the work in it ended.
 
-The launcher stands in a session of its own, so that Ctrl-C reaches it once, from here, and not twice.
+The launcher stands in a session of its own, so that Ctrl-C reaches it once, from here, and not twice. It ends
+when this process does, however that ends.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -21,6 +23,7 @@ from zhllm.errors import ConfigError, DataError, MissingError, StageError
 from zhllm.progress import say
 from zhllm.yaml_file import read_yaml
 
+PR_SET_PDEATHSIG = 1  # of prctl(2), Linux
 ERRORS = {error.exit_code: error for error in (StageError, ConfigError, DataError, MissingError)}
 
 
@@ -58,7 +61,9 @@ def run_launched(launch: Launch, arguments: Sequence[str]) -> None:
         environment = {**os.environ, ranks.FAILURE_FILE: str(failure)}
         # What the processes print is for people here: stdout belongs to the command that launched them.
         with _Signals() as signals:
-            child = subprocess.Popen(command, env=environment, stdout=2, start_new_session=True)
+            child = subprocess.Popen(
+                command, env=environment, stdout=2, start_new_session=True, preexec_fn=_end_with_parent
+            )
             signals.pass_to(child)
             code = child.wait()
         told = json.loads(failure.read_text(encoding="utf-8")) if failure.is_file() else None
@@ -68,6 +73,11 @@ def run_launched(launch: Launch, arguments: Sequence[str]) -> None:
         raise ERRORS.get(told["exit_code"], StageError)(f"{arguments[0]}: {told['message']}")
     if code:
         raise StageError(f"{arguments[0]}: accelerate launch ended with exit code {code}; what it said stands above.")
+
+
+def _end_with_parent() -> None:
+    """In the launcher: be sent SIGTERM, which it passes on, when the process that started it is gone."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class _Signals:

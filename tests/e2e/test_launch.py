@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -82,7 +84,9 @@ def test_an_error_in_the_processes_is_that_of_the_run(toy: Toy, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_ctrl_c_reaches_the_processes_which_save(toy: Toy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_reaches_the_processes_which_save(toy: Toy, tmp_path: Path, number: int) -> None:
+    """Ctrl-C is passed on; when the run itself is killed, its launcher ends the processes."""
     out = tmp_path / "run"
     running = started(write(tmp_path, toy, steps=4000), out, f"launch={CPU2}")
     while not list(checkpoints_of(out / "pretrain").glob("step-????????")):
@@ -90,10 +94,36 @@ def test_ctrl_c_reaches_the_processes_which_save(toy: Toy, tmp_path: Path) -> No
         time.sleep(0.05)
     below = psutil.Process(running.pid).children(recursive=True)
     assert len(below) >= 3, "a launcher and two processes"
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     said = running.communicate(timeout=100)[1]
-    assert running.returncode == 130, said
-    assert "training saves its state first" in said and "interrupted after step" in said.splitlines()[-1]
-    assert not any(process.is_running() for process in below)
-    points = sorted(checkpoints_of(out / "pretrain").glob("step-????????"))
-    assert points and not (out / "pretrain").exists()
+    if number == signal.SIGINT:
+        assert running.returncode == 130, said
+        assert "training saves its state first" in said and "interrupted after step" in said.splitlines()[-1]
+    gone, alive = psutil.wait_procs(below, timeout=60)
+    assert not alive
+    assert list(checkpoints_of(out / "pretrain").glob("step-????????")) and not (out / "pretrain").exists()
+
+
+@pytest.mark.slow
+def test_two_machines_train_together(toy: Toy, tmp_path: Path) -> None:
+    """Two launchers that meet as two machines do: zhllm run on one, the line of --steps on the other."""
+    content = yaml.safe_load((ROOT / "recipes/accelerate/two-machines.yaml").read_text())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    file = tmp_path / "two.yaml"
+    changes = {"num_processes": 2, "main_process_ip": "127.0.0.1", "main_process_port": port}
+    file.write_text(yaml.safe_dump({**content, **changes}))
+    write(tmp_path, toy)
+    first = started(tmp_path, tmp_path / "run", f"launch={file}")
+    script = subprocess.run(
+        [sys.executable, "-m", "zhllm", "run", str(tmp_path), "--steps", "--set", f"launch={file}"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    line = script[script.index("accelerate launch") :].replace("\\\n", " ").replace("$RUN", str(tmp_path / "run"))
+    words = [sys.executable, "-m", "accelerate.commands.launch", "--machine_rank", "1", *shlex.split(line)[2:]]
+    second = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+    for running in (first, second):
+        said = running.communicate(timeout=300)[1]
+        assert running.returncode == 0, said
+    assert len(losses(tmp_path / "run")) == 4
