@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from test_trainable import CPU, own_logits, rows_of, trained, values
+from test_trainable import CPU, own_logits, rows_of, trained, values, variant
 from torch import Tensor, nn
 from toys import Toy, stage
 
@@ -270,7 +270,8 @@ def test_opening_holds_no_second_copy_of_the_model(toy: Toy, tmp_path: Path) -> 
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config_of(size, 500, {})))
     write_fresh(folder, size, 500, seed=0)
-    words = [sys.executable, "-c", MEASURE, str(toy.resized), str(folder)]
+    half = variant(folder, tmp_path / "half", dtype=torch.bfloat16)  # float32 files are mapped, not read
+    words = [sys.executable, "-c", MEASURE, str(toy.resized), str(half)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     full = parameter_count(tensor_plan(size, 500)) * 4
-    assert int(done.stdout) < 0.5 * full  # in four bits it is an eighth; the rest is what the allocator keeps
+    assert int(done.stdout) < 0.75 * full  # 77 to 124 MB: tensors are read by threads, some at a time; whole it is 230
