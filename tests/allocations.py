@@ -62,7 +62,6 @@ def made_trainable(model: Any, training: Training, base_rows: int) -> list[Tenso
             parameter.requires_grad_(True)
     if training.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
     model.train()
     return heads
 

@@ -233,7 +233,7 @@ def flops_by_part(
     a row see less still. `fused` attention (flash, memory-efficient) forms its scores again in the backward pass.
     """
     keys = (seq_len + 1) / 2 if attention == "causal" else seq_len
-    # A checkpointed layer's input has a gradient even where nothing below it learns.
+    # transformers gives a checkpointed model's input a gradient even where nothing below it learns.
     reached = training.learnt_rows(shape) > 0 or training.gradient_checkpointing
     first, reached = _layer(shape, training, reached, keys, fused)
     other, reached = _layer(shape, training, reached, keys, fused)
