@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from toys import Toy, random_model
 
-from zhllm.train.attention import NAME, bounds_of, documents_of, use_document_attention
+from zhllm.train.attention import NAME, bounds_of, documents_of, kernel_dtype, use_document_attention
 
 # Rows of 12: documents of 5, 1 and 6; of 12; of 3 with padding behind; one token, padding before the next row.
 ROWS = [[*range(5), 0, *range(6)], [*range(12)], [*range(3), *[0] * 9], [0] * 12, [*range(11), 0]]
@@ -52,6 +52,14 @@ def test_outputs_and_gradients_are_those_of_the_masked_attention(
     for name, wanted in found[0].items():
         limit = 1e-5 * float(wanted.abs().max())
         torch.testing.assert_close(found[1][name], wanted, rtol=0, atol=limit, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_the_kernel_reads_what_products_are_computed_in() -> None:
+    """Whole models in float32 under autocast too, whose queries come out of the rotation in float32."""
+    queries = torch.zeros(1, 1, 2, 8)
+    assert kernel_dtype(queries) is None and kernel_dtype(queries.bfloat16()) == torch.bfloat16
+    with torch.autocast("cpu", torch.bfloat16):
+        assert kernel_dtype(queries) == torch.bfloat16
 
 
 def test_without_documents_the_model_is_transformers_own(toy: Toy) -> None:

@@ -66,9 +66,21 @@ def _attend(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return plain
-    if query.is_cuda and query.dtype in VARLEN_DTYPES:
-        return _by_kernel(query, key, value, bounds, scaling), None
+    dtype = kernel_dtype(query)
+    if query.is_cuda and dtype is not None:
+        return _by_kernel(query.to(dtype), key.to(dtype), value.to(dtype), bounds, scaling), None
     return _one_by_one(query, key, value, bounds.tolist(), scaling), None
+
+
+def kernel_dtype(query: Tensor) -> torch.dtype | None:
+    """The dtype in which the variable-length kernel can read these queries; None where that would be float32.
+
+    Under autocast rotary positions leave float32 queries of float32 weights, and the kernel is not one
+    of the operations that autocast casts for.
+    """
+    device = query.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
+    return dtype if dtype in VARLEN_DTYPES else None
 
 
 def _by_kernel(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, scale: float | None) -> Tensor:
