@@ -44,6 +44,7 @@ from zhllm.train.trainee import Trainee
 CARRIED = "phase-1.pt"  # the rows and records with which the first of two stages ended
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
+SEED_STRIDE = 1_000_003  # apart from the seeds that people count up
 PLACES = ("", "valid_", "retained_", "retained_valid_")  # before the name of a retained set
 NOT_RESULTS = ("step", "lr_share", "tokens")
 
@@ -165,6 +166,8 @@ class _Run:
         config, processes = self.config, self.processes
         self.trainee = open_trainee(config, processes)
         self.trainee.make_trainable(phase.trainable, lora_of(config), config.seed)
+        if processes.rank:  # dropout and noise of its own; the matrices above were drawn alike everywhere
+            torch.manual_seed(config.seed + processes.rank * SEED_STRIDE)
         if phase.name == "2":
             self._take_over_rows()
         if config.gradient_checkpointing:
