@@ -71,7 +71,7 @@ def zhllm(job: Job, clock: Clock) -> Any:
     )
     loop = Loop(trainee, trainee.layers, settings, Measure.of((ones, ones)), Processes("cpu"), None)
     size = job["rows_per_step"]
-    batches = batches_of(job, Batch)
+    batches = batches_of(job, Batch) if job.get("documents", True) else mixed_batches_of(job, Batch)
     clock.cpu_s[0] = time.process_time()
     loop.run(
         lambda step: [batches.rows(range(step * size, (step + 1) * size))],
@@ -91,6 +91,21 @@ def batches_of(job: Job, batch: Any) -> Any:
     index = np.arange(inputs.size)
     begin = np.maximum(starts[np.searchsorted(starts, index, "right") - 1], index - index % job["seq_len"])
     return batch(*(torch.from_numpy(column.reshape(inputs.shape)) for column in (inputs, labels, index - begin)))
+
+
+def mixed(job: Job, clock: Clock) -> Any:
+    """zhllm's loop with the objective of the peers."""
+    return zhllm({**job, "documents": False}, clock)
+
+
+def mixed_batches_of(job: Job, batch: Any) -> Any:
+    """Rows as `group_texts` leaves them: each like one document, its last token without a label."""
+    from zhllm.train.batch import IGNORED
+
+    inputs = torch.from_numpy(rows_of(job))
+    labels = inputs.roll(-1, dims=1)
+    labels[:, -1] = IGNORED
+    return batch(inputs, labels, torch.arange(job["seq_len"]).expand_as(inputs))
 
 
 def common_settings(job: Job, out: str) -> dict[str, Any]:
@@ -197,7 +212,7 @@ def main() -> None:
     name, job = sys.argv[1], json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     with contextlib.redirect_stdout(sys.stderr):
         clock = Clock()
-        model = {"zhllm": zhllm, "trainer": trainer, "trl": trl}[name](job, clock)
+        model = {"zhllm": zhllm, "mixed": mixed, "trainer": trainer, "trl": trl}[name](job, clock)
         figures = clock.figures()
         figures["held_out"] = held_out_loss(model, np.load(job["held_out"]))
     print(json.dumps(figures))

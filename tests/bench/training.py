@@ -43,9 +43,11 @@ SHAPES = {
     "20": Size(160, 448, 6, 5, 5, 1024),
     "1": Size(8, 16, 2, 2, 2, 1024),  # to try the script itself
 }
-# Name -> (trainer, gradient checkpointing). SFTTrainer checkpoints by default, Trainer and zhllm do not.
+# Name -> (trainer, gradient checkpointing). SFTTrainer checkpoints by default, Trainer and zhllm do not. "mixed" has
+# the peers' objective: rows are one document each, whose last label is not seen.
 TRAINERS = {
     "zhllm": ("zhllm", False),
+    "zhllm, documents mixed": ("mixed", False),
     "Trainer, group_texts": ("trainer", False),
     "SFTTrainer, packing": ("trl", True),
     "SFTTrainer, no checkpointing": ("trl", False),
