@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from test_trainable import CPU, own_logits, rows_of, trained, values, variant
 from torch import Tensor, nn
-from toys import Toy, stage
+from toys import Toy, random_model, stage
 
 from zhllm.errors import ConfigError, MissingError, ProofError
 from zhllm.infer.probe import adapted_logits
@@ -275,3 +275,9 @@ def test_opening_holds_no_second_copy_of_the_model(toy: Toy, tmp_path: Path) -> 
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     full = parameter_count(tensor_plan(size, 500)) * 4
     assert int(done.stdout) < 0.75 * full  # 77 to 124 MB: tensors are read by threads, some at a time; whole it is 230
+
+
+def test_shapes_that_a_cpu_rounds_wrongly_are_refused(toy: Toy, tmp_path: Path) -> None:
+    odd = random_model(tmp_path / "odd", toy.tokenizer, intermediate_size=100)
+    with pytest.raises(MissingError, match=r"down_proj reads 100 values, no multiple of 64.*Train on a CUDA device"):
+        Trainee(odd, torch.float32, torch.device("cpu"), four_bit=torch.float32)

@@ -28,7 +28,7 @@ def open_quantized(folder: Path, dtype: torch.dtype | str, compute: torch.dtype,
     """A transformers causal LM whose decoder's linear layers are NF4, made tensor by tensor from `folder`.
 
     `compute` is what their products are computed in, `dtype` that of everything else. Raises
-    MissingError where bitsandbytes is not installed, cannot work here, or gives wrong gradients here.
+    MissingError where bitsandbytes is not installed, cannot work here, or is wrong here for these shapes.
     """
     getLogger("bitsandbytes").setLevel(ERROR)  # see open_model
     bitsandbytes = _bitsandbytes(device)
@@ -41,7 +41,12 @@ def open_quantized(folder: Path, dtype: torch.dtype | str, compute: torch.dtype,
         bnb_4bit_compute_dtype=compute,
     )
     model = open_model(folder, dtype, quantization_config=config, device_map={"": device})
-    for layer in four_bit_layers(model).values():
+    for name, layer in four_bit_layers(model).items():
+        if layer.in_features % BLOCK and device.type == "cpu":
+            raise MissingError(
+                f"{folder}: {name} reads {layer.in_features} values, no multiple of {BLOCK}, which bitsandbytes rounds "
+                f"wrongly on a CPU. {ADVICE}"
+            )
         # With AVX512-BF16 an eval-mode forward would repack the weights for a kernel without gradients.
         layer.support_avx512bf16_for_cpu = False
     check_gradients(model, f"bitsandbytes {bitsandbytes.__version__} on {device.type}")
