@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zhllm.train import loss
-from zhllm.train.cost import Training
 from zhllm.train.loss import chunked_cross_entropy
+from zhllm.train.plan.cost import Training
 
 
 class Rows(nn.Module):

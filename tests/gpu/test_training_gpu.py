@@ -24,14 +24,14 @@ from zhllm.model.llama import LINEARS, SIZES, Size, config_of, tensor_plan
 from zhllm.model.tensors import Writer
 from zhllm.train import trainee as trainee_module
 from zhllm.train.batch import Batch, stack
-from zhllm.train.cost import Training, flops_per_token, peak_flops, shape_of_model
 from zhllm.train.loop import Loop, LoopSettings, Watch
 from zhllm.train.lora import LoraSettings
 from zhllm.train.optimizers import OptimizerSettings
+from zhllm.train.pack.store import positions_of
+from zhllm.train.plan.cost import Training, flops_per_token, peak_flops, shape_of_model
 from zhllm.train.processes import Processes
 from zhllm.train.proof import Start
 from zhllm.train.schedules import Schedule
-from zhllm.train.store import positions_of
 from zhllm.train.tally import Measure
 from zhllm.train.trainee import Trainee
 

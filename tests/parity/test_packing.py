@@ -19,8 +19,8 @@ from toys import Toy
 from zhllm.errors import DataError
 from zhllm.train.batch import IGNORED, Batch
 from zhllm.train.chats import ChatRows, TokenChat
-from zhllm.train.permutation import permuted
-from zhllm.train.store import PackInfo, SetInfo, TokenSet, read_info, rows_at
+from zhllm.train.pack.permutation import permuted
+from zhllm.train.pack.store import PackInfo, SetInfo, TokenSet, read_info, rows_at
 from zhllm.train.trainee import LoraSettings, Trainee
 from zhllm.vocab.tokenizer import Tokenizer
 

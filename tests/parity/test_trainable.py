@@ -22,11 +22,11 @@ from zhllm.train.loop import Loop, LoopSettings
 from zhllm.train.lora import LoraSettings, largest_directions
 from zhllm.train.neftune import document_lengths, with_noise
 from zhllm.train.optimizers import OptimizerSettings, make_optimizers, set_rate
+from zhllm.train.pack.store import TokenSet, read_info, rows_at
 from zhllm.train.processes import Processes
 from zhllm.train.proof import Start
 from zhllm.train.rows import SplitEmbedding
 from zhllm.train.schedules import Schedule
-from zhllm.train.store import TokenSet, read_info, rows_at
 from zhllm.train.tally import Measure
 from zhllm.train.trainee import Trainee
 from zhllm.vocab.token_sizes import token_sizes

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zhllm.errors import DataError
 from zhllm.model.llama import LINEARS, read_config
-from zhllm.train.cost import (
+from zhllm.train.loss import chunked_cross_entropy
+from zhllm.train.plan.cost import (
     MODEL_TYPES,
     Flops,
     ModelShape,
@@ -27,7 +28,6 @@ from zhllm.train.cost import (
     peak_flops,
     trainable_parameters,
 )
-from zhllm.train.loss import chunked_cross_entropy
 
 # Llama-2-7B as published (meta-llama/Llama-2-7b, config.json), and with the rows of 16,617 new pieces.
 LLAMA2_7B = ModelShape(4096, 11008, 32, 32, 32, 128, 32000, max_positions=4096)

@@ -20,7 +20,7 @@ from zhllm.commands import STAGES
 from zhllm.errors import ConfigError
 from zhllm.tools import doctor
 from zhllm.tools.doctor import OPTIONAL, Finding, imported_by, is_older, packages, places, requirements, stages_of
-from zhllm.train.machine import cpu, host_memory
+from zhllm.train.plan.machine import cpu, host_memory
 
 GIB = 2**30
 
@@ -209,7 +209,7 @@ def test_version_one_cgroups_and_unknown_systems(tmp_path: Path) -> None:
 
 
 def test_a_small_quota_advises_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zhllm.train import machine
+    from zhllm.train.plan import machine
 
     monkeypatch.setattr(machine, "cpu", lambda: machine.Cpu("c", 8, 2.0, frozenset()))
     monkeypatch.setattr(machine, "host_memory", lambda: machine.HostMemory(8 * GIB, GIB, None))

@@ -10,9 +10,10 @@ import torch
 from allocations import allocations_of_a_step
 from test_cost import EXTENDED_7B, LLAMA2_7B
 
-from zhllm.train import loss, memory
-from zhllm.train.cost import ModelShape, Training
-from zhllm.train.memory import (
+from zhllm.train import loss
+from zhllm.train.plan import memory
+from zhllm.train.plan.cost import ModelShape, Training
+from zhllm.train.plan.memory import (
     NF4_BYTES,
     Setting,
     gradient_bytes,

@@ -20,10 +20,10 @@ from zhllm import manifest
 from zhllm.errors import ProofError, StageError
 from zhllm.page import percent
 from zhllm.stage import key_of, load
-from zhllm.train import mixture, pack_tasks, pack_writer, parts, tokenise
-from zhllm.train.mixture import ranks
-from zhllm.train.packed import read_info
-from zhllm.train.store import IGNORED, TokenSet
+from zhllm.train.pack import mixture, parts, tasks, tokenise, writer
+from zhllm.train.pack.info import read_info
+from zhllm.train.pack.mixture import ranks
+from zhllm.train.pack.store import IGNORED, TokenSet
 from zhllm.vocab.tokenizer import Tokenizer
 
 AWKWARD = [
@@ -74,7 +74,7 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 @pytest.fixture
 def small_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many tasks from little text."""
-    monkeypatch.setattr(pack_tasks, "STRETCH_BYTES", 2000)
+    monkeypatch.setattr(tasks, "STRETCH_BYTES", 2000)
 
 
 def parquet(path: Path, texts: list[Any], kind: pa.DataType | None = None, group: int = 20) -> Path:
@@ -118,7 +118,7 @@ def test_any_number_of_workers_and_any_form_of_the_texts_gives_the_same_bytes(to
         for workers in (1, 3) if name in ("lines", "parquet") else (1,):
             folder = tmp_path / f"{name}-{workers}"
             settings = {"corpus": [path], "tokenizer": toy.extended, "seq_len": 32, "workers": workers}
-            assert len(list(pack_tasks.tasks_of(path, "train", toy.extended, tmp_path / "x"))) > 1 or name == "large"
+            assert len(list(tasks.tasks_of(path, "train", toy.extended, tmp_path / "x"))) > 1 or name == "large"
             found.append(stage("pack", folder, **settings))
     keep = {"train.tokens.bin", "train.starts.bin", "train.sources.bin"}
     first = {name: digest for name, digest in files_of(found[0]).items() if name in keep}
@@ -324,8 +324,8 @@ def test_the_chosen_are_those_that_sorting_all_would_give(
 
 KILLED = """
 import sys, time
-from zhllm.train import pack_tasks, tokenise
-pack_tasks.STRETCH_BYTES = 2000
+from zhllm.train.pack import tasks, tokenise
+tasks.STRETCH_BYTES = 2000
 real = tokenise.tokenise
 tokenise.tokenise = lambda task: (time.sleep(0.05), real(task))[1]
 from zhllm.cli import main
@@ -377,7 +377,7 @@ def test_a_full_disk_is_one_line_and_what_was_done_stays(
         if where == "parts":
             patched.setattr(parts.pa.ipc, "new_file", full)
         else:
-            patched.setattr(pack_writer.SetWriter, "_write", full)
+            patched.setattr(writer.SetWriter, "_write", full)
         stage("pack", out, **settings)
     assert "\n" not in str(failed.value) and "run the same command again" in str(failed.value)
     assert len(list(manifest.checkpoints_of(out).glob("*.arrow"))) == (where == "sets")
@@ -416,7 +416,7 @@ def test_what_is_on_disk_is_read_again(toy: Toy, tmp_path: Path) -> None:
         "pack", tmp_path / "out", corpus=[texts_file(tmp_path / "a.jsonl", lines("甲", 9))], tokenizer=toy.extended
     )
     info = read_info(out)
-    pack_writer.prove_set(out, "train", info)
+    writer.prove_set(out, "train", info)
     path = out / "train.tokens.bin"
     sound = np.fromfile(path, info.dtype)
     for place, value in ((3, info.vocab_size), (5, info.eos_id), (len(sound) - 1, 7)):
@@ -424,10 +424,10 @@ def test_what_is_on_disk_is_read_again(toy: Toy, tmp_path: Path) -> None:
         wrong[place] = value
         path.write_bytes(wrong.tobytes())
         with pytest.raises(ProofError, match="on disk are not those that were made"):
-            pack_writer.prove_set(out, "train", info)
+            writer.prove_set(out, "train", info)
     path.write_bytes(sound[:-1].tobytes())
     with pytest.raises(ProofError, match="tokens of 9 documents were made, on disk are"):
-        pack_writer.prove_set(out, "train", info)
+        writer.prove_set(out, "train", info)
 
 
 def test_a_document_that_was_lost_is_no_proof(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from toys import Toy, stage, write_jsonl
 
 from zhllm.cli import main
 from zhllm.errors import DataError
-from zhllm.train.packed import read_info
-from zhllm.train.store import TokenSet
+from zhllm.train.pack.info import read_info
+from zhllm.train.pack.store import TokenSet
 
 
 def parquet(path: Path, texts: list[Any], kind: pa.DataType | None = None) -> Path:

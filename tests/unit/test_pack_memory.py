@@ -17,9 +17,9 @@ import re, sys
 from pathlib import Path
 from zhllm import stage
 from zhllm.stages import pack
-from zhllm.train import pack_tasks, pack_writer
-pack_tasks.STRETCH_BYTES = 1_000_000
-pack_writer.PROOF_TOKENS = 1 << 18
+from zhllm.train.pack import tasks, writer
+tasks.STRETCH_BYTES = 1_000_000
+writer.PROOF_TOKENS = 1 << 18
 corpus, tokenizer, out = sys.argv[1:]
 stage.execute(pack.STAGE, pack.PackConfig(corpus=(Path(corpus),), tokenizer=Path(tokenizer)), Path(out))
 # Not ru_maxrss: that begins with what the process that started this one held.

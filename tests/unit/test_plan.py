@@ -15,10 +15,10 @@ from toys import Toy, run_apart
 
 from zhllm.flags import config_from_flags, stage_command
 from zhllm.stage import load
-from zhllm.train.cost import Training, gpus
-from zhllm.train.machine import bytes_of
-from zhllm.train.memory import Setting, memory_of
-from zhllm.train.options import Option, options_of, recommend, row_counts, variants
+from zhllm.train.plan.cost import Training, gpus
+from zhllm.train.plan.machine import bytes_of
+from zhllm.train.plan.memory import Setting, memory_of
+from zhllm.train.plan.options import Option, options_of, recommend, row_counts, variants
 
 GIB = 2**30
 LLAMA2_7B = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32}
@@ -265,7 +265,7 @@ def test_data_packed_for_a_larger_vocabulary(
 def test_a_calibration_that_fails_says_why(
     llama: Path, toy: Toy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zhllm.train import calibration
+    from zhllm.train.plan import calibration
 
     failed = (3, "some progress\nerror: m: has no weights.\n", None)
     monkeypatch.setattr(calibration, "_run", lambda command: failed)

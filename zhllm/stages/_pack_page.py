@@ -12,8 +12,8 @@ from zhllm.page import Column, Html, Page, Tile, percent
 
 if TYPE_CHECKING:
     from zhllm.stage import Metrics
-    from zhllm.train.pack_writer import Taken
-    from zhllm.train.packed import PackInfo
+    from zhllm.train.pack.info import PackInfo
+    from zhllm.train.pack.writer import Taken
 
 
 def write_report(out: Path, info: PackInfo, taken: Mapping[str, Mapping[str, Taken]], metrics: Metrics) -> None:

@@ -9,9 +9,9 @@ from zhllm.progress import say
 from zhllm.stage import Metrics
 
 if TYPE_CHECKING:
-    from zhllm.train.pack_writer import Taken
-    from zhllm.train.packed import PackInfo
-    from zhllm.train.parts import GroupParts
+    from zhllm.train.pack.info import PackInfo
+    from zhllm.train.pack.parts import GroupParts
+    from zhllm.train.pack.writer import Taken
 
 
 def say_short(name: str, most: float, wanted: float) -> None:
@@ -49,7 +49,7 @@ def say_taken(taken: Mapping[str, Taken]) -> None:
 
 def metrics_of(info: PackInfo, taken: Mapping[str, Mapping[str, Taken]], parts: Mapping[str, GroupParts]) -> Metrics:
     """Counts by set and by source, rows, packing efficiency, and everything that is not one document once."""
-    from zhllm.train.packed import efficiency, rows_of
+    from zhllm.train.pack.info import efficiency, rows_of
 
     train = info.sets["train"]
     metrics: Metrics = {"chars_per_token": train.chars / train.tokens}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zhllm.train.gate import Gate
     from zhllm.train.loop import LoopSettings
     from zhllm.train.lora import LoraSettings
-    from zhllm.train.store import PackInfo
+    from zhllm.train.pack.store import PackInfo
     from zhllm.vocab.tokenizer import Tokenizer
 
 Trainable = Literal[

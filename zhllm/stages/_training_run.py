@@ -30,13 +30,13 @@ from zhllm.stages._training import (
 )
 from zhllm.train.batch import Batch
 from zhllm.train.checkpoints import Checkpoints, read_state, restore, write_state
-from zhllm.train.cost import Training
 from zhllm.train.gate import Gate, parse_gate
 from zhllm.train.loop import Loop, Watch
+from zhllm.train.pack.store import TokenSet
+from zhllm.train.plan.cost import Training
 from zhllm.train.processes import Processes, whole
 from zhllm.train.proof import Start
 from zhllm.train.speed import Speedometer
-from zhllm.train.store import TokenSet
 from zhllm.train.tally import Measure, Record, Tally
 from zhllm.train.trackers import Trackers
 from zhllm.train.trainee import Trainee

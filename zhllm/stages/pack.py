@@ -15,11 +15,11 @@ from zhllm.progress import bar, say
 from zhllm.stage import Metrics, Stage
 
 if TYPE_CHECKING:
-    from zhllm.train.mixture import Portion
-    from zhllm.train.pack_writer import Taken
-    from zhllm.train.packed import Counts, PackInfo
-    from zhllm.train.parts import GroupParts
-    from zhllm.train.tokenise import Task
+    from zhllm.train.pack.info import Counts, PackInfo
+    from zhllm.train.pack.mixture import Portion
+    from zhllm.train.pack.parts import GroupParts
+    from zhllm.train.pack.tokenise import Task
+    from zhllm.train.pack.writer import Taken
     from zhllm.vocab.tokenizer import Tokenizer
 
 CORPUS, REPLAY = "corpus", "replay"
@@ -110,9 +110,9 @@ def run(config: PackConfig, out: Path) -> Metrics:
     """
     from zhllm.stages._pack_page import write_report
     from zhllm.stages._pack_report import metrics_of, say_empty, say_taken
-    from zhllm.train.pack_writer import prove_set
-    from zhllm.train.packed import write_info
-    from zhllm.train.tokenise import tokenizer_at
+    from zhllm.train.pack.info import write_info
+    from zhllm.train.pack.tokenise import tokenizer_at
+    from zhllm.train.pack.writer import prove_set
 
     tokenizer_at.cache_clear()  # its folder may have been made again since an earlier run in this process
     tokenizer, groups = tokenizer_at(config.tokenizer), groups_of(config)
@@ -134,7 +134,7 @@ def run(config: PackConfig, out: Path) -> Metrics:
 def _tokenised(config: PackConfig, groups: Mapping[str, tuple[Path, ...]], folder: Path) -> dict[str, GroupParts]:
     """The parts of every group, made now or before; DataError for a group without training documents."""
     from zhllm.text.parallel import map_in_order
-    from zhllm.train.tokenise import tokenise
+    from zhllm.train.pack.tokenise import tokenise
 
     parts: dict[str, GroupParts] = {}
     total = sum(_megabytes(path) for paths in groups.values() for path in paths)
@@ -162,8 +162,8 @@ def _work(
     """The tasks that are not done yet; every part is named in `parts`, with the documents it was made from."""
     from zhllm.text.arrow_files import is_whole
     from zhllm.text.read.shards import has_split
-    from zhllm.train.pack_tasks import tasks_of
-    from zhllm.train.parts import GroupParts
+    from zhllm.train.pack.parts import GroupParts
+    from zhllm.train.pack.tasks import tasks_of
 
     before = 0
     for number, (name, paths) in enumerate(groups.items()):
@@ -186,7 +186,7 @@ def _work(
 def _portions(config: PackConfig, available: Mapping[str, Counts]) -> dict[str, Portion]:
     """How much of each group becomes training text."""
     from zhllm.stages._pack_report import say_short
-    from zhllm.train.mixture import Portion, TooLittleError, portion_of_replay, portions_of_mix
+    from zhllm.train.pack.mixture import Portion, TooLittleError, portion_of_replay, portions_of_mix
 
     if config.mix:
         try:
@@ -209,9 +209,9 @@ def _write_sets(
     config: PackConfig, out: Path, parts: Mapping[str, GroupParts], portions: Mapping[str, Portion], vocab_size: int
 ) -> dict[str, dict[str, Taken]]:
     """Write every set; what was taken of which source, by set."""
-    from zhllm.train.mixture import Portion
-    from zhllm.train.pack_writer import SetWriter
-    from zhllm.train.packed import dtype_for
+    from zhllm.train.pack.info import dtype_for
+    from zhllm.train.pack.mixture import Portion
+    from zhllm.train.pack.writer import SetWriter
 
     dtype = dtype_for(vocab_size)
     taken: dict[str, dict[str, Taken]] = {}
@@ -231,8 +231,8 @@ def _write_sets(
 def _info(
     config: PackConfig, tokenizer: Tokenizer, taken: Mapping[str, dict[str, Taken]], texts: dict[str, str]
 ) -> PackInfo:
-    from zhllm.train.pack_writer import set_info
-    from zhllm.train.packed import PackInfo, dtype_for
+    from zhllm.train.pack.info import PackInfo, dtype_for
+    from zhllm.train.pack.writer import set_info
 
     return PackInfo(
         tokenizer=tokenizer.digest,

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zhllm.train.batch import Batch
+    from zhllm.train.pack.store import PackInfo
     from zhllm.train.processes import Processes
-    from zhllm.train.store import PackInfo
     from zhllm.train.tally import Record
     from zhllm.vocab.tokenizer import Tokenizer
 
@@ -41,7 +41,7 @@ def run(config: PretrainConfig, out: Path) -> Metrics:
     from zhllm import ranks
     from zhllm.model.directory import check_vocabulary, copy_tokenizer
     from zhllm.stages._training_run import train_and_save
-    from zhllm.train.store import read_info
+    from zhllm.train.pack.store import read_info
     from zhllm.vocab.tokenizer import Tokenizer
 
     info, tokenizer = read_info(config.data), Tokenizer(config.model)
@@ -61,7 +61,7 @@ class PackedData:
     name = "pretrain"
 
     def __init__(self, config: PretrainConfig, info: PackInfo, tokenizer: Tokenizer) -> None:
-        from zhllm.train.store import TokenSet
+        from zhllm.train.pack.store import TokenSet
         from zhllm.train.tally import Measure
         from zhllm.vocab.token_sizes import token_sizes
 
@@ -79,7 +79,7 @@ class PackedData:
     def batches_at(self, step: int, rank: int, count: int) -> Sequence[Batch]:
         """A process's micro-batches of a step."""
         from zhllm.stages._training_run import share_of
-        from zhllm.train.store import rows_at
+        from zhllm.train.pack.store import rows_at
 
         rows = rows_at(step, self.config.rows_per_step, len(self.rows), self.config.seed)
         return [self.rows.batch(part) for part in share_of(rows, rank, count, self.config.rows_per_batch)]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from zhllm.text.prompt_format import PromptFormat
     from zhllm.train.batch import Batch
     from zhllm.train.chats import Fitting, TokenChat
+    from zhllm.train.pack.store import TokenSet
     from zhllm.train.processes import Processes
-    from zhllm.train.store import TokenSet
     from zhllm.train.tally import Record
     from zhllm.vocab.tokenizer import Tokenizer
 
@@ -139,7 +139,7 @@ class ChatData:
 
 def _retained_sets(config: SftConfig, tokenizer: Tokenizer) -> dict[str, TokenSet]:
     """The validation sets of --retained, named retained-<set>; DataError where its tokenizer is another."""
-    from zhllm.train.store import TokenSet, read_info
+    from zhllm.train.pack.store import TokenSet, read_info
 
     if config.retained is None:
         return {}

@@ -252,7 +252,7 @@ def optional(imported: dict[str, set[str]]) -> Iterator[Finding]:
 
 def machine() -> Iterator[Finding]:
     """Processor, memory and their limits."""
-    from zhllm.train.machine import cpu, host_memory
+    from zhllm.train.plan.machine import cpu, host_memory
 
     processor, memory = cpu(), host_memory()
     cores = f"{processor.cores} cores" + (f", {processor.quota:g} by cgroup" if processor.quota is not None else "")

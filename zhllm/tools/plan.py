@@ -19,9 +19,9 @@ from zhllm.progress import say
 from zhllm.stage import load
 
 if TYPE_CHECKING:
-    from zhllm.train.cost import Gpu, ModelShape
-    from zhllm.train.memory import Precision, Setting
-    from zhllm.train.plans import Run
+    from zhllm.train.plan.cost import Gpu, ModelShape
+    from zhllm.train.plan.facts import Run
+    from zhllm.train.plan.memory import Precision, Setting
 
 # Flags that plan shares with the stages; their defaults and meaning are the stage's own.
 SHARED = (
@@ -68,7 +68,7 @@ def command(json: bool, **flags: Any) -> None:
     if json:
         click.echo(json_module.dumps(found, ensure_ascii=False))
         return
-    from zhllm.train.plan_text import as_text
+    from zhllm.train.plan.text import as_text
 
     click.echo(as_text(found))
 
@@ -107,9 +107,9 @@ class Request:
 
 def make_plan(flags: dict[str, Any]) -> dict[str, Any]:
     """The whole plan as plain values; ConfigError and DataError where it cannot be made."""
-    from zhllm.train import plans
-    from zhllm.train.memory import memory_of
-    from zhllm.train.options import Option, options_of, recommend, variants
+    from zhllm.train.plan import facts
+    from zhllm.train.plan.memory import memory_of
+    from zhllm.train.plan.options import Option, options_of, recommend, variants
 
     request = read_request(flags)
     run = run_of(request)
@@ -120,27 +120,27 @@ def make_plan(flags: dict[str, Any]) -> dict[str, Any]:
     chosen = recommend(options, asked, run.limit_bytes, fixed) or recommend(options, asked, run.limit_bytes, False)
     found: dict[str, Any] = {
         "stage": request.stage,
-        "model": plans.model_facts(run),
-        "setting": plans.setting_facts(run.setting) | {"rows_per_step": run.rows_per_step, "device": request.device},
+        "model": facts.model_facts(run),
+        "setting": facts.setting_facts(run.setting) | {"rows_per_step": run.rows_per_step, "device": request.device},
         "device": {"gpu": run.gpu and run.gpu.name, "gpus": run.setting.gpus, "limit_bytes": run.limit_bytes,
                    "source": run.gpu and run.gpu.source},
-        "data": plans.data_facts(run),
-        "flops": plans.flops_facts(run),
-        "memory": plans.memory_facts(run),
-        "new_rows": plans.new_rows_facts(run.shape),
-        "time": calibrated_time(request, run) if flags["calibrate"] else plans.estimated_time(run),
-        "options": [plans.option_facts(run, option) for option in options],
+        "data": facts.data_facts(run),
+        "flops": facts.flops_facts(run),
+        "memory": facts.memory_facts(run),
+        "new_rows": facts.new_rows_facts(run.shape),
+        "time": calibrated_time(request, run) if flags["calibrate"] else facts.estimated_time(run),
+        "options": [facts.option_facts(run, option) for option in options],
         "recommended": None,
     }  # fmt: skip
     if chosen is not None:
         words = command_words(request, chosen.setting)
-        found["recommended"] = plans.option_facts(run, chosen) | {"command": shlex.join(words)}
+        found["recommended"] = facts.option_facts(run, chosen) | {"command": shlex.join(words)}
     return found
 
 
 def run_of(request: Request) -> Run:
     """The planned run in numbers."""
-    from zhllm.train.plans import Run
+    from zhllm.train.plan.facts import Run
 
     return Run(
         shape=request.shape,
@@ -170,8 +170,8 @@ def _precisions(request: Request) -> list[Precision]:
 
 def calibrated_time(request: Request, run: Run) -> dict[str, Any]:
     """Seconds and hours from real steps of the asked setting on this machine."""
-    from zhllm.train.calibration import STEPS, calibrate
-    from zhllm.train.cost import flops_per_token
+    from zhllm.train.plan.calibration import STEPS, calibrate
+    from zhllm.train.plan.cost import flops_per_token
 
     if request.stage != "pretrain" or request.data is None:
         raise ConfigError("--calibrate trains real steps: give --data, the folder of pack (and --stage pretrain).")
@@ -274,7 +274,7 @@ def check_request(request: Request) -> None:
 
 def read_shape(model: Path, vocab_size: int | None) -> ModelShape:
     """The model's shape, with the rows of an extension that was made or is planned."""
-    from zhllm.train.cost import shape_of_model
+    from zhllm.train.plan.cost import shape_of_model
 
     folder = model.parent if model.name == "config.json" else model
     if not folder.is_dir():
@@ -304,7 +304,7 @@ def read_tokens(flags: dict[str, Any], shape: ModelShape) -> tuple[int | None, i
 
 
 def _packed_tokens(data: Path, seq_len: int | None, shape: ModelShape) -> tuple[int, int, str]:
-    from zhllm.train.store import read_info
+    from zhllm.train.pack.store import read_info
 
     info = read_info(data)
     if seq_len not in (None, info.seq_len):
@@ -331,7 +331,7 @@ def _characters(paths: tuple[Path, ...]) -> int:
 
 def read_gpu(name: str | None) -> Gpu | None:
     """The GPU of the table; ConfigError with the nearest name."""
-    from zhllm.train.cost import find_gpu, gpus
+    from zhllm.train.plan.cost import find_gpu, gpus
 
     if name is None:
         return None
@@ -343,7 +343,7 @@ def read_gpu(name: str | None) -> Gpu | None:
 
 def read_limit(memory: str | None, gpu: Gpu | None, device: str | None) -> int | None:
     """Bytes of --memory, of the GPU, or with --device cpu of this machine; None where nothing says."""
-    from zhllm.train.machine import bytes_of, host_memory
+    from zhllm.train.plan.machine import bytes_of, host_memory
 
     if memory is None and device == "cpu":
         return host_memory().usable_bytes
@@ -367,7 +367,7 @@ def precision_of(request: Request) -> Precision:
     if wanted != "auto":
         return cast("Precision", wanted)
     if request.device == "cpu":
-        from zhllm.train.machine import cpu
+        from zhllm.train.plan.machine import cpu
 
         return "bf16" if cpu().has_bf16 else "fp32"
     return "bf16" if "bf16" in _supported(request) else "fp32"
@@ -375,9 +375,9 @@ def precision_of(request: Request) -> Precision:
 
 def asked_setting(request: Request) -> Setting:
     """The setting that the flags and the stage's defaults make."""
-    from zhllm.train.cost import Training
-    from zhllm.train.memory import Setting
-    from zhllm.train.options import with_rows
+    from zhllm.train.plan.cost import Training
+    from zhllm.train.plan.memory import Setting
+    from zhllm.train.plan.options import with_rows
 
     training = Training(
         request.get("trainable"),

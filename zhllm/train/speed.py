@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from zhllm.errors import DataError
-from zhllm.train.cost import Training, flops_per_token, peak_flops, shape_of_model
+from zhllm.train.plan.cost import Training, flops_per_token, peak_flops, shape_of_model
 from zhllm.train.processes import Processes
 from zhllm.train.tally import Record
 

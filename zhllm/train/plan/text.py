@@ -1,4 +1,4 @@
-"""A plan for people: the numbers of zhllm.train.plans in lines and tables."""
+"""A plan for people: the numbers of zhllm.train.plan.facts in lines and tables."""
 
 from __future__ import annotations
 

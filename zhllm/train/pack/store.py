@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from zhllm.errors import DataError
 from zhllm.train.batch import IGNORED, Batch, Ids, stack
-from zhllm.train.packed import META, SOURCES_DTYPE, STARTS_DTYPE, rows_of
-from zhllm.train.packed import PackInfo as PackInfo
-from zhllm.train.packed import SetInfo as SetInfo
-from zhllm.train.packed import read_info as read_info
-from zhllm.train.permutation import permuted
+from zhllm.train.pack.info import META, SOURCES_DTYPE, STARTS_DTYPE, rows_of
+from zhllm.train.pack.info import PackInfo as PackInfo
+from zhllm.train.pack.info import SetInfo as SetInfo
+from zhllm.train.pack.info import read_info as read_info
+from zhllm.train.pack.permutation import permuted
 
 # Starts that are looked at together when a set is opened.
 CHECKED_STARTS = 1 << 20

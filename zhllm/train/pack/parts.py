@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from zhllm.errors import ProofError
 from zhllm.text.arrow_files import write_whole
 from zhllm.text.read.shards import Split
-from zhllm.train.packed import Counts
+from zhllm.train.pack.info import Counts
 
 Lengths = NDArray[np.int32]
 

@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from zhllm.train.cost import ModelShape, Training, trainable_parameters
+from zhllm.train.plan.cost import ModelShape, Training, trainable_parameters
 
 Parts = dict[str, float]
 Precision = Literal["bf16", "fp16", "fp32"]

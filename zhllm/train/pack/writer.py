@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zhllm.errors import ProofError
-from zhllm.train.mixture import Portion, highest_rank, ranks
-from zhllm.train.packed import SOURCES_DTYPE, STARTS_DTYPE, Counts, PackInfo, SetInfo
-from zhllm.train.parts import Part
+from zhllm.train.pack.info import SOURCES_DTYPE, STARTS_DTYPE, Counts, PackInfo, SetInfo
+from zhllm.train.pack.mixture import Portion, highest_rank, ranks
+from zhllm.train.pack.parts import Part
 
 # Lengths of documents are counted by powers of two: 1, 2 to 3, 4 to 7, ... tokens.
 LENGTH_BINS = 32

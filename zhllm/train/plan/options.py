@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from zhllm.train.cost import ModelShape
-from zhllm.train.memory import Memory, Precision, Setting, memory_of
+from zhllm.train.plan.cost import ModelShape
+from zhllm.train.plan.memory import Memory, Precision, Setting, memory_of
 
 # What to train instead where what was asked for does not fit: ever less, in this order.
 CHEAPER = {

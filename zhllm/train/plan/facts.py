@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from zhllm.train.cost import Gpu, ModelShape, Training, flops_by_part, flops_per_token, trainable_parameters
-from zhllm.train.memory import (
+from zhllm.train.plan.cost import Gpu, ModelShape, Training, flops_by_part, flops_per_token, trainable_parameters
+from zhllm.train.plan.memory import (
     FP32,
     Memory,
     Setting,
@@ -18,7 +18,7 @@ from zhllm.train.memory import (
     optimizer_bytes,
     plain_loss_bytes,
 )
-from zhllm.train.options import Option
+from zhllm.train.plan.options import Option
 
 Facts = dict[str, Any]
 BF16 = 2

@@ -315,7 +315,7 @@ class Gpu:
 @cache
 def gpus() -> dict[str, Gpu]:
     """The table of GPUs by name, from gpus.toml."""
-    content = tomllib.loads(resources.files("zhllm.train").joinpath("gpus.toml").read_text(encoding="utf-8"))
+    content = tomllib.loads(resources.files("zhllm.train.plan").joinpath("gpus.toml").read_text(encoding="utf-8"))
     found = {}
     for name, row in content.items():
         tflops = {dtype: float(row[dtype]) for dtype in ("bf16", "fp16", "fp32") if dtype in row}

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zhllm.errors import DataError, ProofError
-from zhllm.train.packed import dtype_for
-from zhllm.train.parts import PartStats, write_part
+from zhllm.train.pack.info import dtype_for
+from zhllm.train.pack.parts import PartStats, write_part
 from zhllm.vocab.tokenizer import Tokenizer
 
 # Text encoded at once: its ids as separate arrays are what costs memory.

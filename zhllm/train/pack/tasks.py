@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from zhllm.text.arrow_files import SUFFIX
 from zhllm.text.read.shards import Split, document_files, read_documents
 from zhllm.text.read.sources import SourceFile
-from zhllm.train.tokenise import Task
+from zhllm.train.pack.tokenise import Task
 
 # What a worker takes at a time, in UTF-8 bytes of text (of parquet, of the text column once unpacked).
 STRETCH_BYTES = 16_000_000

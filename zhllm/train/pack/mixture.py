@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from zhllm.train.packed import Counts
-from zhllm.train.parts import Part
-from zhllm.train.permutation import keys_of, mixed
+from zhllm.train.pack.info import Counts
+from zhllm.train.pack.parts import Part
+from zhllm.train.pack.permutation import keys_of, mixed
 
 Unit = Literal["tokens", "chars"]
 BIN_BITS = 16

@@ -1,0 +1,1 @@
+"""Text to token sets on disk, and rows read from them."""
