@@ -154,7 +154,7 @@ def test_what_is_missing_for_one_stage_leaves_the_others(
 def test_optional_packages_are_told_where_a_stage_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: None)
     names = by_name(doctor.optional({"pretrain": imported_by("pretrain")}))
-    assert {"bitsandbytes", "wandb", "deepspeed"} <= set(names) and not {"ray", "xllamacpp"} & set(names)
+    assert {"bitsandbytes", "wandb", "swanlab"} <= set(names) and not {"ray", "xllamacpp"} & set(names)
     assert all(finding.state == "note" and finding.do.startswith("pip install") for finding in names.values())
     assert set(by_name(doctor.optional({"clean": imported_by("clean")}))) == {"ray"}
 

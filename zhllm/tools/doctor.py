@@ -42,7 +42,6 @@ WITH = {"sentencepiece": ("google.protobuf",), "transformers": ("jinja2",)}
 # importing it: told of only where a stage that was asked for uses it.
 OPTIONAL: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bitsandbytes": ("--optimizer with 8bit or paged, 4-bit weights", "pip install bitsandbytes", TRAIN),
-    "deepspeed": ("ZeRO under accelerate launch, on GPUs", "pip install deepspeed", TRAIN),
     "fastapi": ("the HTTP server", "pip install fastapi uvicorn", ()),
     "flash_attn": ("flash attention kernels", "pip install flash-attn", ()),
     "liger_kernel": ("fused kernels, on GPUs", "pip install liger-kernel", ()),
