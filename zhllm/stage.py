@@ -157,10 +157,10 @@ def _make(stage: Stage, config: Config, out: Path, key: dict[str, Any]) -> Resul
     """Run the stage into the partial folder and give it its name."""
     _report_change(out, key)
     partial = manifest.start_partial(out)
-    if stage.resumable:
-        _claim_checkpoints(key, manifest.checkpoints_of(out))
     start = time.perf_counter()
     try:
+        if stage.resumable:
+            _claim_checkpoints(key, manifest.checkpoints_of(out))
         metrics = stage.run(config, partial)
         seconds = round(time.perf_counter() - start, 3)
         made = manifest.finish(partial, out, key, metrics, _made_by(config, seconds))

@@ -238,9 +238,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_batch(tmp_path:
     learner = Bigrams()
     with torch.no_grad():
         learner.head[0, 0] = float("nan")
-    with pytest.raises(
-        StageError, match=r"step 1: the loss is nan.*Lower --learning-rate \(0\.05\).*kept in"
-    ) as caught:
+    with pytest.raises(StageError, match=r"step 1: the loss is nan.*Look at the model's weights.*kept in") as caught:
         Run(tmp_path, learner=learner)
     (path,) = tmp_path.glob("bad-step-1-*.json")
     assert str(path) in str(caught.value)

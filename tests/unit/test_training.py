@@ -157,6 +157,50 @@ def test_sft_is_measured_by_source_and_can_be_gated_by_retained_text(toy: Toy, t
     assert found["bits_per_char_retained_valid_before"] != found["bits_per_char_retained_valid"]
 
 
+@pytest.mark.parametrize("name", ["valid", "replay"])
+def test_chats_of_one_source_are_gated_by_retained_text_of_several(toy: Toy, tmp_path: Path, name: str) -> None:
+    """`valid` is the retained set of that name too, not the chats' own, which is the target."""
+    out = tuned(toy, tmp_path / "out", retained=toy.packed, validate_every=3, gate=f"{name}:+500%", steps=3)
+    limit = metrics(out)["bits_per_char_retained_valid" + "_replay" * (name == "replay")]
+    assert records(out)[-1]["gate_held"] and limit > 0
+    with pytest.raises(ConfigError, match="There are: retained_valid, retained_valid_replay"):
+        tuned(toy, tmp_path / "no", retained=toy.packed, validate_every=3, gate="nope:+5%", steps=3)
+
+
+def test_a_model_that_is_not_sound_is_told_before_training(toy: Toy, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import save_file
+
+    shutil.copytree(toy.resized, tmp_path / "model", ignore=shutil.ignore_patterns("manifest.json"))
+    tensors = load_file(toy.resized / "model.safetensors")
+    tensors["model.layers.0.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(tensors, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"model: gives loss_valid nan before any training"):
+        pretrained(toy, tmp_path / "out", model=tmp_path / "model")
+
+
+def test_what_is_saved_can_be_read_by_others(toy: Toy, two_stages: Path) -> None:
+    modes = {path.stat().st_mode & 0o777 for path in two_stages.iterdir() if path.is_file()}
+    assert len(modes) == 1
+
+
+def test_a_full_disk_at_a_checkpoint_is_one_line(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from zhllm.train import checkpoints
+
+    def full(state: object, path: Path) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2068672 vs 2068564")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        pretrained(toy, tmp_path / "out", checkpoint_every=2)
+    monkeypatch.setattr(checkpoints, "SMALL_BYTES", 1 << 60)
+    with pytest.raises(StageError, match="the disk is full"):
+        pretrained(toy, tmp_path / "out", checkpoint_every=2)
+
+
 def test_retained_text_of_another_tokenizer_is_refused(toy: Toy, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="was packed with another tokenizer"):
         tuned(toy, tmp_path / "out", model=toy.base, retained=toy.packed, trainable="lora")

@@ -50,6 +50,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if (folder / "adapter_config.json").is_file():
+            raise DataError(f"{folder}: is an adapter, not a model. Run zhllm merge first.") from error
+        raise DataError(f"{folder}: is not a model directory: it has no config.json.") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: is not a model directory: config.json {error}.") from error
     if "hidden_size" not in config or "vocab_size" not in config:

@@ -94,6 +94,10 @@ class TrainingConfig(Config):
     def _fits_together(self) -> TrainingConfig:
         if self.schedule == "two-stage" and "+" not in self.trainable:
             raise ValueError(f"--schedule two-stage needs rows and LoRA to train, not --trainable {self.trainable}")
+        if self.gate is not None:
+            from zhllm.train.gate import parse_gate
+
+            parse_gate(self.gate)
         if self.gate is not None and self.validate_every is None:
             raise ValueError("--gate needs --validate-every, or it would look only at the end")
         asked = {"--rslora": self.rslora, "--dora": self.dora, "--lora-plus": self.lora_plus is not None}

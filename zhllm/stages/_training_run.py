@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zhllm.config import role_of
-from zhllm.errors import ConfigError, ProofError
+from zhllm.errors import ConfigError, DataError, ProofError
 from zhllm.manifest import LOGS, checkpoints_of
 from zhllm.progress import append_jsonl, bar, say
 from zhllm.stage import Metrics
@@ -89,6 +89,13 @@ def check_rows(config: TrainingConfig, processes: Processes) -> None:
         )
 
 
+def prove_sound(model: Path, before: Record) -> None:
+    """DataError where a model that has learnt nothing yet gives no finite loss: its weights are not sound."""
+    wrong = [name for name, value in before.items() if not math.isfinite(value or 0.0)]
+    if wrong:
+        raise DataError(f"{model}: gives {wrong[0]} {before[wrong[0]]} before any training. Are its weights damaged?")
+
+
 def settings_shown(config: TrainingConfig) -> dict[str, Any]:
     """The settings that decide what is written; no paths, no choice of machine."""
     names = [name for name in type(config).model_fields if role_of(type(config), name) is None]
@@ -138,6 +145,7 @@ class _Run:
         start = Start.of(self.trainee)
         if not self.records:
             self.before = self.data.validate(loop.module, self.processes)
+            prove_sound(self.config.model, self.before)
         loop.settings = settings_of(self.config, phase, self.processes.device.type, self._gate())
         self.records += self._watched(loop, phase)
         start.prove(self.trainee, self.processes)
@@ -189,7 +197,9 @@ class _Run:
         if self.config.gate is None:
             return None
         name, share = parse_gate(self.config.gate)
-        known = [key.removeprefix("bits_per_char_") for key in self.before if key.startswith("bits_per_char_")]
+        own = "bits_per_char_valid" if self.data.target == "valid_loss" else self.data.target
+        names = [key for key in self.before if key.startswith("bits_per_char_") and key != own]
+        known = [key.removeprefix("bits_per_char_") for key in names]
         found = next((key for key in (f"{place}{name.replace('-', '_')}" for place in PLACES) if key in known), None)
         if found is None or self.data.target is None or self.data.target == f"bits_per_char_{found}":
             others = ", ".join(key for key in known if f"bits_per_char_{key}" != self.data.target) or "none"
@@ -310,7 +320,7 @@ def measure_sets(
     found: Record = {}
     for name, tokens in sets.items():
         parts = [range(i, min(i + rows_per_batch, len(tokens))) for i in range(0, len(tokens), rows_per_batch)]
-        tally = Tally(measure, processes.device)
+        tally = Tally(Measure(measure.chars, measure.sizes), processes.device)
         validated(module, processes, [partial(tokens.batch, part) for part in parts], tally)
         key, record = name.replace("-", "_"), tally.record(processes.total)
         bits = record["loss"] * record["tokens"] / math.log(2)

@@ -6,6 +6,8 @@ its name when every part is written, so a kill leaves either all of it or none.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +22,7 @@ from zhllm.errors import ConfigError
 from zhllm.train.processes import Processes, like, local
 
 KEPT = 2
+SMALL_BYTES = 1 << 20  # a disk with less is full
 BEST = "best"
 State = dict[str, Any]
 Optimizers = Sequence[torch.optim.Optimizer]
@@ -100,7 +103,7 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         self.processes.wait()
-        torch.save(state, partial / f"rank-{self.processes.rank}.pt")
+        _save(state, partial / f"rank-{self.processes.rank}.pt")
         self.processes.wait()
         if self.processes.is_main:
             shutil.rmtree(target, ignore_errors=True)
@@ -132,8 +135,18 @@ def write_state(path: Path, state: State) -> None:
     """Write a file whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state, partial)
+    _save(state, partial)
     partial.rename(path)
+
+
+def _save(state: State, path: Path) -> None:
+    """torch.save, with a full disk as the OSError that it is."""
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # what torch's archive writer makes of a write that was too short
+        if shutil.disk_usage(path.parent).free > SMALL_BYTES:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def read_state(path: Path) -> State:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from zhllm.errors import ConfigError
-from zhllm.train.tally import Record
+
+if TYPE_CHECKING:
+    from zhllm.train.tally import Record
 
 _GATE = re.compile(r"^(?P<set>[\w.-]+):\+?(?P<percent>\d+(\.\d+)?)%$")
 

@@ -146,7 +146,7 @@ class Loop:
         places = sum(batch.input_ids.numel() for batch in batches) * self.processes.count
         watch.on_speed(self._speed(record, places, time.perf_counter() - started))
         last = step + 1 == settings.steps
-        if validate is not None and (last or _due(step + 1, settings.validate_every)):
+        if validate is not None and (last or _due(record["step"], settings.validate_every)):
             record |= validate()
             self._judge(step + 1, record)
         self.progress.records.append(record)
@@ -184,9 +184,10 @@ class Loop:
         overflow = self.scaler.is_enabled() and not math.isfinite(norm)  # the scaler skips it and scales down
         if not math.isfinite(measured["loss"]) or not (math.isfinite(norm) or overflow):
             rate = self.settings.optimizer.learning_rate
+            advice = f"Lower --learning-rate ({rate}) or look at" if step else "Look at the model's weights and at"
             raise StageError(
-                f"step {step + 1}: the loss is {measured['loss']}, the gradient norm {norm}. Lower --learning-rate "
-                f"({rate}) or look at the data of this step{self._dump(step, batches)}."
+                f"step {step + 1}: the loss is {measured['loss']}, the gradient norm {norm}. {advice} the data of "
+                f"this step{self._dump(step, batches)}."
             )
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)

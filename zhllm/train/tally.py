@@ -55,7 +55,7 @@ class Tally:
             [losses.double(), torch.ones_like(losses, dtype=torch.float64),
              self._measure.chars[labels].double(), self._measure.sizes[labels].double()], dim=1,
         )  # fmt: skip
-        if batch.sources is None:
+        if batch.sources is None or len(self.sums) == 1:
             self.sums[0] += values.sum(0)
         else:
             self.sums.index_add_(0, batch.sources[learnt], values)

@@ -6,6 +6,7 @@ V vocabulary rows, H hidden size, B rows of T tokens, N learnt tokens among them
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ class Trainee(nn.Module):
 
     def checkpoint_gradients(self) -> None:
         """Keep no activations inside layers: recompute them in the backward pass."""
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.model.activation_checkpointing_enable({"use_reentrant": False})
 
     def compile_layers(self) -> None:
         """torch.compile each decoder layer in place: equal layers share their code, and names stay."""
@@ -171,6 +172,8 @@ class Trainee(nn.Module):
         for name, tensors in self._adapter_files(gather).items():
             if write:
                 save_file(tensors, out / name, metadata={"format": "pt"})
+                shutil.copymode(out, out / name)  # safetensors makes a file that only its owner may read
+                (out / name).chmod((out / name).stat().st_mode & 0o666)
         if self.lora is not None and write:
             self.lora.write_config(out)
         if self.four_bit and write:
