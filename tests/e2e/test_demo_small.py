@@ -70,9 +70,9 @@ def check_folders(run: Path, steps: list[str]) -> None:
     assert sorted(p.name for p in run.iterdir() if p.is_dir()) == sorted(steps)
     for step in steps:
         made = manifest.read(run / step)
-        assert made is not None and {p.relative_to(run / step).as_posix() for p in (run / step).rglob("*")} == {
-            *made.files, manifest.NAME,
-        }  # fmt: skip
+        found = {p.relative_to(run / step).as_posix() for p in (run / step).rglob("*")}
+        assert made is not None
+        assert {name for name in found if name.split("/")[0] != manifest.LOGS} == {*made.files, manifest.NAME}
     merged = Checkpoint(run / "merge")
     assert (
         merged.specs["lm_head.weight"].shape[0] == json.loads((run / "merge" / "config.json").read_text())["vocab_size"]
