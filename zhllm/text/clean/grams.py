@@ -32,11 +32,6 @@ def _powers(base: int, count: int) -> Hashes:
     return np.multiply.accumulate(powers)
 
 
-@lru_cache(maxsize=4)
-def _short_powers(base: int, count: int) -> npt.NDArray[np.uint32]:
-    return _powers(base, count).astype(np.uint32)
-
-
 def _rounded(count: int) -> int:
     """A table size that serves many blocks."""
     return 1 << max(count, 1 << 18).bit_length()
@@ -95,19 +90,6 @@ class Ink:
         hashes = self._sums[n:] - self._sums[:count]
         hashes *= inverse
         return _folded(hashes)
-
-    def short_grams(self, n: int) -> npt.NDArray[np.uint32]:
-        """As `grams`, with 32 bits and half the work: for sketches, where a collision in a million does no harm."""
-        count = max(len(self.codes) - n + 1, 0)
-        size = _rounded(len(self.codes))
-        sums = np.zeros(len(self.codes) + 1, dtype=np.uint32)
-        np.cumsum(self.codes * _short_powers(_BASE, size)[: len(self.codes)], dtype=np.uint32, out=sums[1:])
-        hashes = (sums[n:] - sums[:count]) * _short_powers(_INVERSE, size)[:count]
-        hashes ^= hashes >> np.uint32(16)
-        hashes *= np.uint32(0x85EBCA6B)
-        hashes ^= hashes >> np.uint32(13)
-        hashes *= np.uint32(0xC2B2AE35)
-        return hashes
 
     def within(self, n: int) -> Mask:
         """Which n-grams lie within one document, [M - n + 1]."""
