@@ -38,11 +38,6 @@ class Batch:
         """How many labels are not IGNORED."""
         return int((self.labels != IGNORED).sum())
 
-    def split(self, rows: int) -> list[Batch]:
-        """The batch cut into batches of at most `rows` rows."""
-        count = len(self.labels)
-        return [self.rows(range(start, min(start + rows, count))) for start in range(0, count, rows)]
-
     def rows(self, numbers: Sequence[int]) -> Batch:
         """Some of the rows."""
         return self._each(lambda tensor: tensor[list(numbers)])
