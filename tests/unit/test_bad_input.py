@@ -128,7 +128,7 @@ CASES: dict[str, tuple[Case, int, str]] = {
     ),
     "a model without its config": (
         lambda toy, folder: ["pretrain", "--model", without(toy, folder, "config.json"), "--data", toy.packed],
-        DATA, r"model: is not a model directory: config\.json",
+        DATA, r"model: is not a model directory: it has no config\.json",
     ),
     "a question without an answer": (
         lambda toy, folder: ["evaluate", "--model", toy.resized, "--task", "questions", "--prompt-format", "llama2",
