@@ -42,7 +42,7 @@ class Checkpoints:
             "step": step,
             "processes": self.processes.count,
             "parameters": self._part(parameters),
-            "optimizers": [_local_state(optimizer) for optimizer in optimizers],
+            "optimizers": [_local_state(optimizer) for optimizer in optimizers] if self._writes_part else [],
             "random": random_states(),
             "content": content,
         }
@@ -91,11 +91,13 @@ class Checkpoints:
                 if step is None or old.name != f"{BEST}-{step:08d}":
                     shutil.rmtree(old)
 
+    @property
+    def _writes_part(self) -> bool:
+        """Whether this process writes weights and moments: where they are not sharded, the main one's are everybody's."""
+        return self.processes.shards or self.processes.is_main
+
     def _part(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-        """What this process writes: its shards, or all where it is the main one."""
-        if not (self.processes.shards or self.processes.is_main):
-            return {}
-        return {name: local(p.detach()) for name, p in parameters.items()}
+        return {name: local(p.detach()) for name, p in parameters.items()} if self._writes_part else {}
 
     def _write(self, name: str, state: State) -> None:
         target, partial = self.folder / name, self.folder / f"{name}.partial"

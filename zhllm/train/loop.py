@@ -24,7 +24,7 @@ from zhllm.train.checkpoints import Checkpoints
 from zhllm.train.gate import Gate
 from zhllm.train.guards import Interrupted, Signals, memory_advice
 from zhllm.train.optimizers import OptimizerSettings, make_optimizers, set_rate
-from zhllm.train.processes import Processes, whole
+from zhllm.train.processes import Processes, local, whole
 from zhllm.train.schedules import Schedule
 from zhllm.train.tally import Measure, Record, Tally
 
@@ -142,7 +142,7 @@ class Loop:
         record = {"step": settings.first_step + step + 1, **measured, "grad_norm": norm, "lr_share": share}
         rows = self.learner.new_rows()
         if rows:
-            record["new_rows_norm"] = math.sqrt(sum(float(whole(p.detach()).square().sum()) for p in rows.values()))
+            record["new_rows_norm"] = self._norm(list(rows.values()))
         places = sum(batch.input_ids.numel() for batch in batches) * self.processes.count
         watch.on_speed(self._speed(record, places, time.perf_counter() - started))
         last = step + 1 == settings.steps
@@ -170,6 +170,12 @@ class Loop:
                 self.scaler.scale(total * (processes.count / count)).backward()
             tally.add(held, losses)
         return tally.record(processes.total)
+
+    def _norm(self, parameters: Sequence[nn.Parameter]) -> float:
+        """The norm of parameters as one vector, from the parts of each process: nothing is gathered or copied."""
+        parts = [torch.linalg.vector_norm(local(p.detach())).double() for p in parameters]
+        squared = torch.stack(parts).square().sum()
+        return math.sqrt(float(self.processes.total(squared) if self.processes.shards else squared))
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(
