@@ -48,8 +48,9 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def small(set_value: Callable[[str, int], None]) -> None:
-    set_value("zhllm.text.clean.portions.PORTION_BYTES", PORTION_BYTES)
-    set_value("zhllm.text.clean.portions.READ_BYTES", 5_000)
+    set_value("zhllm.text.read.cut.PIECE_BYTES", PORTION_BYTES)
+    set_value("zhllm.text.clean.portions.PIECE_BYTES", PORTION_BYTES)
+    set_value("zhllm.text.read.cut.READ_BYTES", 5_000)
     set_value("zhllm.text.clean.portions.PORTION_FILES", 3)
     set_value("zhllm.text.clean.last_pass.SHARD_CHARS", SHARD_CHARS)
 

@@ -190,7 +190,7 @@ def test_every_document_has_one_outcome(tmp_path: Path) -> None:
 def test_any_number_of_workers_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr("zhllm.text.clean.portions.PORTION_BYTES", 500)
+    monkeypatch.setattr("zhllm.text.read.cut.PIECE_BYTES", 500)
     source = write(tmp_path / "a.jsonl", [paragraph(n % 50) + "臺灣" for n in range(70)])
     for name, n in (("one", 1), ("many", workers)):
         run(source, tmp_path / name, workers=n, traditional="simplify", valid_share=0.1)

@@ -84,7 +84,7 @@ def cleaned(
 ) -> Path:
     out = tmp_path_factory.mktemp("report") / "out"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("zhllm.text.clean.portions.PORTION_BYTES", 20_000)
+        patched.setattr("zhllm.text.read.cut.PIECE_BYTES", 20_000)
         run(out, corpus, against=tuple(questions), profile=request.param)
     return out
 
@@ -231,7 +231,7 @@ def text_of(markup: str) -> str:
 def test_any_number_of_workers_gives_the_same_report(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zhllm.text.clean.portions.PORTION_BYTES", 20_000)
+    monkeypatch.setattr("zhllm.text.read.cut.PIECE_BYTES", 20_000)
     for name, workers in (("one", 1), ("two", 2)):
         run(tmp_path / name, corpus, workers=workers)
     for file in ("report.json", "report.html"):

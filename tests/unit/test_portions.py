@@ -25,6 +25,7 @@ from zhllm.text.clean import portions
 from zhllm.text.clean.normalise import normalise
 from zhllm.text.clean.portions import portions_of
 from zhllm.text.document import Document, Item, Rejected
+from zhllm.text.read import cut as cut_module
 from zhllm.text.read import records, sources
 from zhllm.text.read.shards import document_files
 from zhllm.text.read.sources import Keys, read_file
@@ -54,9 +55,10 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Sets how much is read and cut at a time, and makes 600 bytes a line too long."""
 
     def small(read_bytes: int, portion_bytes: int) -> None:
-        monkeypatch.setattr(portions, "READ_BYTES", read_bytes)
-        monkeypatch.setattr(portions, "PORTION_BYTES", portion_bytes)
-        monkeypatch.setattr(portions, "MAX_RECORD_BYTES", LONG)
+        monkeypatch.setattr(cut_module, "READ_BYTES", read_bytes)
+        for module in (cut_module, portions):
+            monkeypatch.setattr(module, "PIECE_BYTES", portion_bytes)
+            monkeypatch.setattr(module, "MAX_RECORD_BYTES", LONG)
         monkeypatch.setattr(portions, "_LONG_LINE_BYTES", LONG // 2)
         monkeypatch.setattr(records, "MAX_RECORD_BYTES", LONG)
 
@@ -229,7 +231,7 @@ def test_small_files_go_together_and_records_by_themselves(tmp_path: Path, monke
 
 
 def test_tables_and_lists_are_cut_by_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portions, "PORTION_BYTES", 300)
+    monkeypatch.setattr(portions, "PIECE_BYTES", 300)
     texts = [f"{n}{GOOD}" for n in range(40)]
     (tmp_path / "a.json").write_text(json.dumps([{"text": text} for text in texts], indent=1), encoding="utf-8")
     (tmp_path / "b.csv").write_bytes(("text,n\n" + "".join(f"{text},1\n" for text in texts)).encode("gb18030"))

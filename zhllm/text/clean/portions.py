@@ -9,25 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import orjson
 
 from zhllm.errors import DataError
-from zhllm.text.document import Document, Item, Rejected, UnreadableError, sample_of
-from zhllm.text.read.records import MAX_RECORD_BYTES, is_json_lines, parse_line
+from zhllm.text.document import Document, Item, Rejected
+from zhllm.text.read.cut import PIECE_BYTES, RECORDS, opened_lines, pieces_of, too_long
+from zhllm.text.read.records import MAX_RECORD_BYTES, parse_line
 from zhllm.text.read.shards import document_files
 from zhllm.text.read.sources import Keys, SourceFile, document_of, kind_of, read_file
-from zhllm.text.read.streams import Guarded
 
-PORTION_BYTES = 8_000_000
 PORTION_ITEMS = 20_000
-READ_BYTES = 1_000_000
 # Bytes of other formats that become documents only in the worker: a PDF or a Word file is mostly pictures.
 PORTION_FILES = 200
-_RECORDS = (".jsonl", ".ndjson", ".json")
 # Formats that may hold any number of documents, so that they are cut while they are read.
-_STREAMED = (*_RECORDS, ".parquet", ".csv", ".tsv", ".xml")
+_STREAMED = (*RECORDS, ".parquet", ".csv", ".tsv", ".xml")
 # A line that long is parsed by itself, with all of `parse_line`'s checks.
 _LONG_LINE_BYTES = 4_000_000
 _IDENTITIES = (str, int, type(None))
@@ -94,7 +90,7 @@ def _usual(data: memoryview, name: str, line: int, keys: Keys) -> Document | Non
 def _unusual(data: bytes, name: str, offset: int, line: int, keys: Keys, size: int) -> Iterator[Item]:
     """What `records.read_records` would give; `size` is the line's with its end."""
     if size > MAX_RECORD_BYTES:
-        yield _too_long(data, name, offset, line, size)
+        yield too_long(data, name, offset, line, size)
         return
     if data.strip() in (b"", b"\xef\xbb\xbf"):
         return
@@ -127,7 +123,7 @@ def portions_of(paths: Sequence[Path], keys: Keys) -> Iterator[Portion]:
 
 
 def _is_much(files: Sequence[SourceFile]) -> bool:
-    return sum(map(_size, files)) >= 2 * PORTION_BYTES
+    return sum(map(_size, files)) >= 2 * PIECE_BYTES
 
 
 def _size(file: SourceFile) -> int:
@@ -140,99 +136,17 @@ def _of_files(number: int, files: Sequence[SourceFile]) -> Portion:
 
 def _of_stream(number: int, file: SourceFile, keys: Keys) -> Iterator[Portion]:
     """The portions of a file that holds any number of documents."""
-    opened = _opened_lines(file)
+    opened = opened_lines(file)
     if opened is None:
         yield from _of_items(number, read_file(file, keys), _size(file))
         return
     with opened:
-        yield from _cut(number, file, opened)
-
-
-def _opened_lines(file: SourceFile) -> BinaryIO | None:
-    """The bytes of a file of JSON lines; None for any other, and for one that cannot be opened."""
-    try:
-        return file.open() if kind_of(file.name) in _RECORDS and is_json_lines(file.open) else None
-    except (OSError, UnreadableError):
-        return None
-
-
-class _Stream:
-    """A file that ends where it is damaged; `fault` then says how."""
-
-    def __init__(self, opened: BinaryIO) -> None:
-        self._opened = opened
-        self.fault: str | None = None
-
-    def read(self) -> bytes:
-        """What comes next; empty at the end."""
-        try:
-            return b"" if self.fault else self._opened.read1(READ_BYTES)  # type: ignore[attr-defined]
-        except UnreadableError as error:
-            self.fault = str(error)
-        except OSError as error:
-            self.fault = f"it cannot be read ({error.strerror or error})"
-        return b""
-
-    def read_on(self, held: bytes) -> tuple[bytes, bool]:
-        """What is held and what comes next, a portion or more of it, and whether the file may go on after that."""
-        pieces, size = [held], len(held)
-        while data := self.read():
-            pieces.append(data)
-            size += len(data)
-            if size >= PORTION_BYTES:
-                break
-        return b"".join(pieces), bool(data)
-
-
-def _cut(number: int, file: SourceFile, opened: BinaryIO) -> Iterator[Portion]:
-    """A stream of JSON lines in portions that end at line ends."""
-    held, offset, line, k, taken = b"", 0, 1, 0, 0
-    stream, goes_on = _Stream(opened), True
-    while goes_on:
-        held, goes_on = stream.read_on(held)
-        # What stands behind the last line end of a damaged file is cut off.
-        end = (held.rfind(b"\n") + 1) if goes_on or stream.fault else len(held)
-        if not end and len(held) > MAX_RECORD_BYTES:
-            begins = held[:1000]
-            size, held = _skip_line(stream, held)
-            if not stream.fault:
-                yield Portion(number, k, items=[_too_long(begins, file.name, offset, line, size)])
-                offset, line, k = offset + size, line + 1, k + 1
-        elif end:
-            lines, held = held[:end], held[end:]
-            if not lines.isspace():
-                now = _position(opened)
-                yield Portion(number, k, file.name, lines, offset, line, bytes_on_disk=now - taken)
-                taken, k = now, k + 1
-            offset, line = offset + end, line + lines.count(b"\n")
-    if stream.fault:
-        where = f"after {line - 1} lines {stream.fault}"
-        yield Portion(number, k, items=[Rejected(file.name, "file", where, offset, line)])
-    elif not k:
-        yield Portion(number, 0, items=[Rejected(file.name, "skipped", "is empty")])
-
-
-def _too_long(begins: bytes, name: str, offset: int, line: int, size: int) -> Rejected:
-    reason = f"the line has {size:,} bytes, over {MAX_RECORD_BYTES:,}"
-    return Rejected(name, "record", reason, offset, line, sample_of(begins))
-
-
-def _position(opened: BinaryIO) -> int:
-    """Bytes on disk that were taken in."""
-    raw = getattr(opened, "raw", None)
-    return raw.consumed() if isinstance(raw, Guarded) else opened.tell()
-
-
-def _skip_line(stream: _Stream, held: bytes) -> tuple[int, bytes]:
-    """Read on to the end of a line that is too long: its bytes, and what was read beyond it."""
-    size = 0
-    while b"\n" not in held:
-        size += len(held)
-        held = stream.read()
-        if not held:
-            return size, held
-    end = held.index(b"\n") + 1
-    return size + end, held[end:]
+        for k, piece in enumerate(pieces_of(file, opened)):
+            if piece.lost is not None:
+                yield Portion(number, k, items=[piece.lost])
+            else:
+                taken = piece.bytes_on_disk
+                yield Portion(number, k, file.name, piece.lines, piece.offset, piece.line, bytes_on_disk=taken)
 
 
 def _of_items(number: int, items: Iterable[Item], size: int) -> Iterator[Portion]:
@@ -242,7 +156,7 @@ def _of_items(number: int, items: Iterable[Item], size: int) -> Iterator[Portion
     for item in items:
         waiting.append(item)
         chars += len(item.text) if isinstance(item, Document) else 0
-        if chars >= PORTION_BYTES // 3 or len(waiting) >= PORTION_ITEMS:
+        if chars >= PIECE_BYTES // 3 or len(waiting) >= PORTION_ITEMS:
             yield Portion(number, k, items=waiting)
             waiting, chars, k = [], 0, k + 1
     if waiting or not k:
