@@ -300,17 +300,18 @@ def test_the_recipe_is_valid_and_its_page_names_real_settings(folder: Path) -> N
 @every_recipe
 def test_example_records_are_records_that_convert_and_evaluate_take(folder: Path, tmp_path: Path) -> None:
     from zhllm.evals.questions import read_questions
-    from zhllm.text.instructions import alpaca_messages, oasst_messages, oasst_root, recognise
+    from zhllm.text.shapes.converting import converted
+    from zhllm.text.shapes.recognise import recognise
+    from zhllm.text.shapes.record import Options, Unit
 
     for block in fenced(folder / "README.md", "json"):
         record = json.loads(block)
         if "question" in record:
             (tmp_path / "q.jsonl").write_text(json.dumps(record), encoding="utf-8")
             assert read_questions(tmp_path / "q.jsonl")
-        elif recognise(record) == "alpaca":
-            assert alpaca_messages(record)[-1]["role"] == "assistant"
         else:
-            assert len(oasst_messages(oasst_root(record))) == 2
+            made = converted(Unit(1, record, recognise(record)), "示例", "a.json", Options())
+            assert [chat.messages[-1]["role"] for chat in made.chats] == ["assistant"]
 
 
 def test_every_example_term_becomes_a_piece() -> None:

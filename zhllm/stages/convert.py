@@ -18,8 +18,8 @@ from zhllm.stage import Metrics, Stage
 
 if TYPE_CHECKING:
     from zhllm.text.chats import Chat, Preference
-    from zhllm.text.read.records import Record
     from zhllm.text.read.sources import SourceFile
+    from zhllm.text.shapes.record import Unit
 
 SHOWN = 5
 CHATS, PREFERENCES, REJECTED = "chats-00000.jsonl", "preferences-00000.jsonl", "rejected.jsonl"
@@ -116,19 +116,20 @@ def _files(sources: Sequence[Path]) -> list[SourceFile]:
 
 def _convert_file(file: SourceFile, config: ConvertConfig, outputs: Outputs, tally: Tally) -> None:
     from zhllm.text.document import Rejected
-    from zhllm.text.read.records import read_records
+    from zhllm.text.shapes.reading import read_units
+    from zhllm.text.shapes.record import Options
 
     if file.skip is not None:
         tally.counts["files_skipped"] += 1
         tally.rejected.append({"file": file.name, "line": None, "field": "", "reason": file.skip})
         return
     tally.counts["files_read"] += 1
-    for record in read_records(file.open, file.name):
+    for unit in read_units(file, config.format, Options()):
         tally.counts["records_in"] += 1
-        if isinstance(record, Rejected):
-            _reject(tally, file, record.line, "", record.reason)
+        if isinstance(unit, Rejected):
+            _reject(tally, file, unit.line, unit.field, unit.reason)
         else:
-            _convert(record, file, config, outputs, tally)
+            _convert(unit, file, config, outputs, tally)
 
 
 def _reject(tally: Tally, file: SourceFile, line: int | None, where: str, reason: str) -> None:
@@ -136,44 +137,32 @@ def _reject(tally: Tally, file: SourceFile, line: int | None, where: str, reason
     tally.rejected.append({"file": file.name, "line": line, "field": where, "reason": reason})
 
 
-def _convert(record: Record, file: SourceFile, config: ConvertConfig, outputs: Outputs, tally: Tally) -> None:
-    """Write what one record gives, or reject it; counts it exactly once."""
-    from zhllm.text.instructions import FieldError, language_matches, recognise
+def _convert(unit: Unit, file: SourceFile, config: ConvertConfig, outputs: Outputs, tally: Tally) -> None:
+    """Write what one unit gives, or reject it; counts it exactly once."""
+    from zhllm.text.shapes.converting import converted
+    from zhllm.text.shapes.record import FieldError, Options, identity_of, language_matches
 
-    try:
-        shape = recognise(record.value) if config.format == "auto" else config.format
-        if config.language and not language_matches(record.value, config.language):
-            tally.counts["other_language"] += 1
-            return
-        chat, preferences = _canonical(record, file, shape)
-    except FieldError as error:
-        _reject(tally, file, record.line, error.field, error.reason)
+    if config.language and not language_matches(unit.value, config.language):
+        tally.counts["other_language"] += 1
         return
-    tally.counts[f"{shape}_records"] += 1
-    for preference in preferences:
+    try:
+        made = converted(unit, identity_of(unit.value, f"{file.name}#{unit.line}"), file.name, Options())
+    except FieldError as error:
+        _reject(tally, file, unit.line, error.field, error.reason)
+        return
+    tally.counts[f"{unit.shape.partition('-')[0]}_records"] += 1
+    for preference in made.preferences:
         kept = _is_new(preference, tally)
         tally.counts["preferences" if kept else "duplicate_preferences"] += 1
         if kept:
             outputs.write(PREFERENCES, preference.to_json())
-    kept = _is_new(chat, tally)
-    tally.counts["chats" if kept else "duplicate_chats"] += 1
-    if kept:
-        outputs.write(CHATS, chat.to_json())
-        tally.said["messages"] += len(chat.messages)
-        tally.said["chars"] += sum(len(message["content"]) for message in chat.messages)
-
-
-def _canonical(record: Record, file: SourceFile, shape: str) -> tuple[Chat, list[Preference]]:
-    from zhllm.text import instructions
-    from zhllm.text.chats import Chat
-
-    value = record.value
-    identity = str(value.get("id") or value.get("message_tree_id") or f"{file.name}#{record.line}")
-    if shape == "alpaca":
-        return Chat(identity, instructions.alpaca_messages(value), file.name), []
-    root = instructions.oasst_root(value)
-    chat = Chat(identity, instructions.oasst_messages(root), file.name)
-    return chat, list(instructions.oasst_preferences(root, identity, file.name))
+    for chat in made.chats:
+        kept = _is_new(chat, tally)
+        tally.counts["chats" if kept else "duplicate_chats"] += 1
+        if kept:
+            outputs.write(CHATS, chat.to_json())
+            tally.said["messages"] += len(chat.messages)
+            tally.said["chars"] += sum(len(message["content"]) for message in chat.messages)
 
 
 def _is_new(item: Chat | Preference, tally: Tally) -> bool:
@@ -239,4 +228,4 @@ def _metrics(tally: Tally) -> Metrics:
     return {name: tally.counts[name] for name in names} | dict(tally.said)
 
 
-STAGE = Stage("convert", 1, ConvertConfig, run)
+STAGE = Stage("convert", 2, ConvertConfig, run)

@@ -43,6 +43,7 @@ class Rejected:
 
     `kind` says what was lost: a "file" (the rest of it), one "record", or nothing because the file
     was "skipped" (not a document), or parts that are no documents and were "left out", as the reason counts.
+    `field` is the path of what is wrong in a record, where that is known.
     """
 
     file: str
@@ -51,6 +52,7 @@ class Rejected:
     offset: int | None = None
     line: int | None = None
     sample: str = ""
+    field: str = ""
 
     def where(self) -> str:
         """`file:line` or `file (byte N)`, as error messages name a place."""

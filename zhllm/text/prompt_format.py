@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from zhllm.errors import DataError
 
-Message = Mapping[str, str]
+# {"role", "content"}, and on an assistant's turn that is only context "weight": 0.
+Message = Mapping[str, Any]
 
 # What is stripped from both ends of a content, by name: Python's strip() and Jinja's trim would also
 # take the ideographic space that begins a Chinese paragraph, which llama.cpp's trim leaves.

@@ -1,0 +1,110 @@
+"""What all shapes share: a unit of a file, what becomes of it, and what a field must be to be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from zhllm.text.chats import Chat, Preference
+
+Shape = Literal[
+    "alpaca",
+    "oasst",
+    "oasst-messages",
+    "sharegpt",
+    "messages",
+    "moss",
+    "squad",
+    "qa",
+    "table",
+    "preference",
+    "kto",
+]
+Format = Literal["auto"] | Shape
+
+
+class FieldError(ValueError):
+    """A record that cannot be converted: `field` is the path of what is wrong."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field, self.reason = field, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The smallest piece of a file that stands for itself: a record, a tree, a question, a row.
+
+    `line` is where it begins, from 1; `count` the records of the file it is made of (the messages of a flat
+    tree); `at` the path of the unit within its record, which precedes the field in every FieldError.
+    """
+
+    line: int
+    value: dict[str, Any]
+    shape: Shape
+    count: int = 1
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How shapes are converted, where there is a choice.
+
+    Of an OASST tree the "best" ranked path becomes a chat, or "all" paths do. `columns` names those of tables,
+    as (role, name). The refusals answer a question that its paragraph does not.
+    """
+
+    oasst_paths: Literal["best", "all"] = "best"
+    columns: tuple[tuple[str, str], ...] = ()
+    refusal_zh: str = "根据所给材料无法回答这个问题。"
+    refusal_en: str = "The passage does not answer this question."
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What a unit gave; `repairs` counts what was mended in it, `facts` what it held, both by name."""
+
+    chats: Sequence[Chat] = ()
+    preferences: Sequence[Preference] = ()
+    repairs: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, int] = field(default_factory=dict)
+
+
+_IDENTITIES = ("id", "message_tree_id", "conversation_id", "prompt_id", "message_id")
+
+
+def identity_of(value: Mapping[str, Any], otherwise: str) -> str:
+    """The id that a record gives itself, else what it is called otherwise."""
+    for key in _IDENTITIES:
+        found = value.get(key)
+        if found not in (None, "") and isinstance(found, str | int):
+            return str(found)
+    return otherwise
+
+
+def language_matches(record: Mapping[str, Any], language: str) -> bool:
+    """Whether a record is of a language: `zh` takes zh-CN and zh_TW; a record that names none is taken."""
+    prompt = record.get("prompt")
+    found = (prompt if isinstance(prompt, dict) else record).get("lang")
+    if not isinstance(found, str):
+        return True
+    wanted, found = language.lower().replace("_", "-"), found.lower().replace("_", "-")
+    return found == wanted or found.startswith(wanted + "-")
+
+
+def text_of(value: Mapping[str, Any], field: str, at: str = "") -> str:
+    """A text field without surrounding space; "" where it is missing or null."""
+    found = value.get(field)
+    return checked_text(found, at + field) if found else ""
+
+
+def checked_text(text: Any, field: str) -> str:
+    """The text without surrounding space; FieldError where it is none, or cannot be written as UTF-8."""
+    if not isinstance(text, str):
+        raise FieldError(field, f"is {type(text).__name__}, not text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise FieldError(field, f"holds a lone surrogate at character {error.start}") from error
+    return text.strip()
