@@ -89,9 +89,9 @@ BAD = [
     ({"instruction": "问", "output": "答", "history": [["一"]]}, "history[0]", "is not [question, answer]"),
     ({"instruction": "问", "output": "答", "history": [["一", ""]]}, "history[0]", "holds an empty text"),
     (
-        {"messages": []},
+        {"text": "字", "𠮷": 1},
         "",
-        "neither alpaca (instruction, output) nor oasst (prompt, replies); keys: messages",
+        "has no shape that is known; its keys: text, 𠮷",
     ),
     (tree(message("assistant", "答")), "prompt.role", 'is "assistant" where "prompter" has its turn'),
     (tree(message("prompter", "问")), "prompt.replies", "holds no answer"),
@@ -181,7 +181,7 @@ def test_other_files_of_a_folder_are_listed(tmp_path: Path) -> None:
     (folder / "说明.md").write_text("说明")
     metrics = run(folder, tmp_path / "out")
     assert (metrics["files_read"], metrics["files_skipped"], metrics["rejected_records"]) == (1, 1, 0)
-    assert rejected(tmp_path / "out")[0]["reason"] == "is not JSON (.md)"
+    assert rejected(tmp_path / "out")[0]["reason"] == "is neither JSON nor a table (.md)"
 
 
 def test_equal_chats_are_kept_once_and_counted(tmp_path: Path) -> None:

@@ -29,9 +29,10 @@ class ConvertConfig(Config):
     """What to convert."""
 
     source: InputPaths = Field(description="JSON, JSON lines (also .gz) or folders of them.", min_length=1)
-    format: Literal["auto", "alpaca", "oasst"] = Field(
-        "auto", description="Shape of the records; auto looks at each record's keys."
-    )
+    format: Literal[
+        "auto", "alpaca", "oasst", "oasst-messages", "sharegpt", "messages", "moss", "squad", "qa", "table",
+        "preference", "kto",
+    ] = Field("auto", description="Shape of the records; auto looks at each record's keys.")  # fmt: skip
     language: str | None = Field(
         None, description="Keep only this language (zh takes zh-CN too); records that name none are kept."
     )
@@ -102,14 +103,15 @@ def _files(sources: Sequence[Path]) -> list[SourceFile]:
     """The files of the sources; what a folder holds besides JSON is marked as skipped."""
     from dataclasses import replace
 
-    from zhllm.text.read.sources import walk
+    from zhllm.text.read.sources import kind_of, walk
+    from zhllm.text.shapes.tables import BOOK_KINDS, TABLE_KINDS
 
     files = []
     for source in sources:
         for file in walk(source):
-            kind = Path(file.name.lower().removesuffix(".gz")).suffix
-            is_json = not source.is_dir() or kind in (".json", ".jsonl", ".ndjson")
-            skip = None if is_json else file.skip or f"is not JSON ({kind or 'no extension'})"
+            kind = kind_of(file.name)
+            is_data = not source.is_dir() or kind in (".json", ".jsonl", ".ndjson", *TABLE_KINDS, *BOOK_KINDS)
+            skip = None if is_data else file.skip or f"is neither JSON nor a table ({kind or 'no extension'})"
             files.append(replace(file, skip=skip))
     return files
 
@@ -150,7 +152,10 @@ def _convert(unit: Unit, file: SourceFile, config: ConvertConfig, outputs: Outpu
     except FieldError as error:
         _reject(tally, file, unit.line, error.field, error.reason)
         return
+    tally.counts["converted_records"] += 1
     tally.counts[f"{unit.shape.partition('-')[0]}_records"] += 1
+    tally.counts.update(made.repairs)
+    tally.counts.update(made.facts)
     for preference in made.preferences:
         kept = _is_new(preference, tally)
         tally.counts["preferences" if kept else "duplicate_preferences"] += 1
@@ -187,7 +192,7 @@ def _check_share(config: ConvertConfig, tally: Tally, out: Path) -> None:
             f"{config.max_rejected_share:.1%}):{first}\nAll of them: {out / REJECTED}. Mend them, or allow "
             "more with --max-rejected-share."
         )
-    if not counts["chats"]:
+    if not counts["chats"] and not counts["preferences"]:
         hint = f" None is of language {config.language}." if counts["other_language"] else ""
         raise DataError(f"{names}: no chats in {counts['files_read']} files, {of} records.{hint}{first}")
     if tally.rejected:
@@ -199,7 +204,7 @@ def _prove(out: Path, tally: Tally) -> None:
     from zhllm.text.chats import read_chats, read_preferences
 
     counts = tally.counts
-    outcomes = ("chats", "duplicate_chats", "other_language", "rejected_records")
+    outcomes = ("converted_records", "other_language", "rejected_records")
     total = sum(counts[name] for name in outcomes)
     if total != counts["records_in"]:
         raise ProofError(f"convert: {counts['records_in']} records came in, {total} have an outcome.")
@@ -216,16 +221,16 @@ def _metrics(tally: Tally) -> Metrics:
         "files_read",
         "files_skipped",
         "records_in",
+        "converted_records",
         "chats",
         "preferences",
         "duplicate_chats",
         "duplicate_preferences",
         "other_language",
         "rejected_records",
-        "alpaca_records",
-        "oasst_records",
     )
-    return {name: tally.counts[name] for name in names} | dict(tally.said)
+    always = {name: tally.counts[name] for name in (*names, "alpaca_records", "oasst_records")}
+    return always | {name: count for name, count in sorted(tally.counts.items()) if count} | dict(tally.said)
 
 
 STAGE = Stage("convert", 2, ConvertConfig, run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -20,6 +20,7 @@ from zhllm.text.read.decode import DecodeError, decode
 _CHUNK_BYTES = 1 << 20
 # An error this near to the end of what was read may be a value that goes on.
 _NEAR_CHARS = 64
+_SPACE = re.compile(r"[ \t\r\n,\ufeff]*")
 _BETWEEN = re.compile(r"[ \t\r\n,\[\]\ufeff]*")
 # A value of so many characters is a broken file or a bomb; a book has 1 million.
 MAX_VALUE_CHARS = 10_000_000
@@ -43,20 +44,52 @@ def read_values(file: BinaryIO, name: str, encoding: str) -> Iterator[Record | R
     window = _Window(file, encoding)
     begin: re.Pattern[str] | None = None
     while window.skip_between():
-        offset, line = window.offset, window.line
         begin = begin or window.line_begin()
-        try:
-            value, written = window.take_value()
-        except (ValueError, RecursionError) as error:
-            reason, sample = f"is not JSON: {getattr(error, 'msg', error)}", window.sample()
-            found = begin is not None and window.skip_to(begin)
-            yield Rejected(name, "record" if found else "file", reason, offset, line, sample)
-            if not found:
-                return
-        else:
-            yield _checked(value, written, name, offset, line)
+        record, goes_on = _next_record(window, name, begin)
+        yield record
+        if not goes_on:
+            return
     if window.depth > 0:
-        yield Rejected(name, "file", "the JSON list has no end: the file is cut off", window.offset, window.line)
+        yield _cut_off(window, name)
+
+
+def read_members(file: BinaryIO, name: str, encoding: str, keys: Sequence[str]) -> Iterator[Record | Rejected]:
+    """Every object in the list that an object holds under one of `keys`, however long the list is.
+
+    What else the object holds is passed over, value by value; objects may follow one another.
+    """
+    window = _Window(file, encoding)
+    while window.next_char():
+        try:
+            is_list = window.enter_list(keys)
+        except (ValueError, RecursionError) as error:
+            reason = f"is not JSON: {getattr(error, 'msg', error)}"
+            yield Rejected(name, "file", reason, window.offset, window.line, window.sample())
+            return
+        while is_list and window.next_char() not in ("]", ""):
+            record, goes_on = _next_record(window, name, None)
+            yield record
+            if not goes_on:
+                return
+        if is_list and not window.take("]"):
+            yield _cut_off(window, name)
+            return
+
+
+def _next_record(window: _Window, name: str, begin: re.Pattern[str] | None) -> tuple[Record | Rejected, bool]:
+    """The value that stands here, and whether reading can go on after it."""
+    offset, line = window.offset, window.line
+    try:
+        value, written = window.take_value()
+    except (ValueError, RecursionError) as error:
+        reason, sample = f"is not JSON: {getattr(error, 'msg', error)}", window.sample()
+        found = begin is not None and window.skip_to(begin)
+        return Rejected(name, "record" if found else "file", reason, offset, line, sample), found
+    return _checked(value, written, name, offset, line), True
+
+
+def _cut_off(window: _Window, name: str) -> Rejected:
+    return Rejected(name, "file", "the JSON list has no end: the file is cut off", window.offset, window.line)
 
 
 def _checked(value: Any, written: str, name: str, offset: int, line: int) -> Record | Rejected:
@@ -105,6 +138,39 @@ class _Window:
                 return True
             if not self._fill():
                 return False
+
+    def next_char(self) -> str:
+        """The next character that is neither space nor a comma, passing over these; "" at the end of the file."""
+        while True:
+            match = _SPACE.match(self._text, self._position)
+            self._advance(match.end() if match else self._position)
+            if self._position < len(self._text):
+                return self._text[self._position]
+            if not self._fill():
+                return ""
+
+    def take(self, char: str) -> bool:
+        """Pass over a character, if it is the next one."""
+        found = self.next_char() == char
+        if found:
+            self._advance(self._position + 1)
+        return found
+
+    def enter_list(self, keys: Sequence[str]) -> bool:
+        """Go on in an object, or into a new one, as far as into the list under one of `keys`.
+
+        False where the object ended before; raises ValueError where it is none.
+        """
+        self.take("{")
+        while not self.take("}"):
+            key, _ = self.take_value()
+            if not isinstance(key, str) or not self.take(":"):
+                raise ValueError("no key of an object")
+            if key in keys and self.take("["):
+                return True
+            self.next_char()
+            self.take_value()
+        return False
 
     def line_begin(self) -> re.Pattern[str] | None:
         """A pattern for lines that begin as this value's does, if it stands at the begin of a line."""

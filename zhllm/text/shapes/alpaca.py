@@ -1,30 +1,85 @@
-"""Alpaca records, which BELLE, Firefly and many others follow: an instruction, perhaps an input, an output."""
+"""One question and its answer: Alpaca records, BELLE's with earlier turns in the instruction, and lines of
+two texts, as Firefly's, under any of the names in `names`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from zhllm.text.prompt_format import Message
+from zhllm.text.shapes.names import found_roles
 from zhllm.text.shapes.record import FieldError, checked_text, text_of
+
+_ANSWERS = ("output", "response", "answer")
+_QA_ROLES = ("answer", "question", "input")
+# BELLE writes a whole conversation into the instruction; hh-rlhf into its answers.
+_SPEAKER = re.compile(r"(?:^|\n)[ \t]*(Human|Assistant)[ \t]*[:：]")
 
 
 def alpaca_messages(value: dict[str, Any]) -> tuple[Message, ...]:
     """The chat of an Alpaca record: system, history, then instruction and input against output."""
-    messages = []
-    system = text_of(value, "system")
-    if system:
-        messages.append({"role": "system", "content": system})
-    for question, answer in history_of(value):
-        messages.append({"role": "user", "content": question})
-        messages.append({"role": "assistant", "content": answer})
-    asked = "\n".join(part for part in (text_of(value, "instruction"), text_of(value, "input")) if part)
-    if not asked:
+    asked, more = text_of(value, "instruction"), text_of(value, "input") or text_of(value, "context")
+    if not asked and not more:
         raise FieldError("instruction", "is empty, and so is input")
-    answer = text_of(value, "output")
+    field = next((key for key in _ANSWERS if key in value), "output")
+    return _messages(value, f"{asked}\n{more}" if asked and more else asked or more, field)
+
+
+def qa_messages(value: dict[str, Any]) -> tuple[Message, ...]:
+    """The chat of a line that holds a question and an answer by any of their names."""
+    names = found_roles(value, _QA_ROLES)
+    if "question" not in names or "answer" not in names:
+        missing = "answer" if "question" in names else "question"
+        raise FieldError(missing, f"is missing; keys: {', '.join(list(value)[:8]) or 'none'}")
+    asked = text_of(value, names["question"])
+    if not asked:
+        raise FieldError(names["question"], "is empty")
+    more = text_of(value, names["input"]) if "input" in names else ""
+    return _messages(value, f"{asked}\n{more}" if more else asked, names["answer"])
+
+
+def _messages(value: dict[str, Any], asked: str, field: str) -> tuple[Message, ...]:
+    """System and history, then what was asked, against the field of the answer."""
+    answer = text_of(value, field)
     if not answer:
-        raise FieldError("output", "is empty" if "output" in value else "is missing")
-    return (*messages, {"role": "user", "content": asked}, {"role": "assistant", "content": answer})
+        raise FieldError(field, "is empty" if field in value else "is missing")
+    last = ({"role": "user", "content": asked}, {"role": "assistant", "content": answer})
+    if not value.get("system") and not value.get("history") and not asked.startswith("Human"):
+        return last
+    return (*_system(value), *_earlier(value), *_spoken_before(asked), last[1])
+
+
+def _system(value: dict[str, Any]) -> list[Message]:
+    system = text_of(value, "system")
+    return [{"role": "system", "content": system}] if system else []
+
+
+def _earlier(value: dict[str, Any]) -> Iterator[Message]:
+    for question, answer in history_of(value):
+        yield {"role": "user", "content": question}
+        yield {"role": "assistant", "content": answer}
+
+
+def _spoken_before(asked: str) -> list[Message]:
+    """The turns written in an instruction, up to the user's last; one of the user's where there are none."""
+    turns = spoken_turns(asked)
+    if turns and turns[-1] == ("assistant", ""):
+        turns.pop()
+    roles = [role for role, _ in turns]
+    in_turn = roles == [("user", "assistant")[i % 2] for i in range(len(roles))]
+    if not in_turn or roles[-1:] != ["user"] or not all(text for _, text in turns):
+        return [{"role": "user", "content": asked}]
+    return [{"role": role, "content": text} for role, text in turns]
+
+
+def spoken_turns(text: str) -> list[tuple[str, str]]:
+    """(role, text) of each turn of "Human: ... Assistant: ..."; none where the text does not begin so."""
+    pieces = _SPEAKER.split(text.strip())
+    if len(pieces) < 3 or pieces[0].strip():
+        return []
+    roles = ("user" if name == "Human" else "assistant" for name in pieces[1::2])
+    return [(role, said.strip()) for role, said in zip(roles, pieces[2::2], strict=True)]
 
 
 def history_of(value: dict[str, Any]) -> Iterator[tuple[str, str]]:

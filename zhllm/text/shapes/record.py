@@ -58,6 +58,7 @@ class Options:
     oasst_paths: Literal["best", "all"] = "best"
     columns: tuple[tuple[str, str], ...] = ()
     refusal_zh: str = "根据所给材料无法回答这个问题。"
+    refusal_zh_hant: str = "根據所給材料無法回答這個問題。"
     refusal_en: str = "The passage does not answer this question."
 
 
