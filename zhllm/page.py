@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os.path import commonprefix
-from typing import Literal
 
 # Blue, vermilion, green, pink, ochre, grey after Okabe and Ito, with other lightnesses for each scheme.
 _STYLE = """\
@@ -31,6 +30,7 @@ body{margin:0;background:var(--paper);color:var(--ink);-webkit-text-size-adjust:
 :lang(zh-Hant){font-family:system-ui,"PingFang TC","Microsoft JhengHei","Noto Sans CJK TC",
 "Source Han Sans TC",sans-serif}
 main{max-width:60rem;margin:0 auto;padding:2rem 1rem 4rem}
+h1,h2,p{overflow-wrap:anywhere}
 h1{font-size:1.75rem;line-height:1.25;margin:0 0 .5rem}
 h2{font-size:1.25rem;line-height:1.3;margin:2.75rem 0 .75rem;padding-top:1rem;border-top:1px solid var(--line)}
 h3{font-size:1rem;line-height:1.4;margin:1.5rem 0 .25rem}
@@ -94,6 +94,13 @@ font:.75rem/1.2 ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 font-size:.9375rem;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate}
 .excerpt del{background:var(--gone)}
 .excerpt ins{background:var(--come)}
+.t.learnt{background:var(--come);box-shadow:inset 0 -2px var(--s3)}
+.t.context{box-shadow:inset 0 -2px var(--s5);border-bottom:1px dashed var(--paper)}
+.t.cut{background:none;color:var(--soft);text-decoration:line-through}
+.t.pad{background:none;color:var(--soft);font-style:italic}
+.t.end{outline:2px solid var(--s3);outline-offset:-1px}
+.t.start{border-left:3px solid var(--mark);padding-left:.1875rem}
+.excerpt .alarm,.alarm{color:var(--s2);font-weight:600}
 details{margin:.5rem 0}
 summary{cursor:pointer;color:var(--s1);font-size:.9375rem}
 @media(max-width:30rem){main{padding-top:1.25rem}h1{font-size:1.5rem}.tiles{grid-template-columns:1fr 1fr;gap:.5rem}
@@ -248,11 +255,14 @@ def _cell(value: Cell, column: Column, right: bool) -> str:
 
 @dataclass(frozen=True)
 class Token:
-    """A token as shown: `hint` appears under the pointer; "new" tokens are underlined, "byte" ones dashed."""
+    """A token as shown: `hint` appears under the pointer; `kind` is "new" (underlined), "byte" (dashed), or what
+    becomes of it in training: "learnt", "context", "cut", "pad", with "end" and "start" for the ends of answers
+    and the beginnings of documents.
+    """
 
     text: str
     hint: str = ""
-    kind: Literal["", "new", "byte"] = ""
+    kind: str = ""
 
 
 _SHOWN = {" ": "\u2423", "\n": "\u23ce", "\r": "\u240d", "\t": "\u21e5"}
@@ -295,7 +305,7 @@ def excerpt(text: str, lang: str = "zh-Hans") -> Html:
 def difference(before: str, after: str, lang: str = "zh-Hans") -> Html:
     """A piece of text with what a change took out and what it put there, both marked."""
     parts: list[str] = []
-    for is_equal, gone, new in _compared(before, after):
+    for is_equal, gone, new in compared(before, after):
         if is_equal:
             parts.append(escape(visible(gone, spaces=False)))
         else:
@@ -309,7 +319,7 @@ def difference(before: str, after: str, lang: str = "zh-Hans") -> Html:
 _MIN_EQUAL = 3
 
 
-def _compared(before: str, after: str) -> list[tuple[bool, str, str]]:
+def compared(before: str, after: str) -> list[tuple[bool, str, str]]:
     """Stretches of two short texts in order: whether they are equal, and what each text has there."""
     from difflib import SequenceMatcher
 

@@ -119,12 +119,14 @@ def check_status(run: Path, steps: list[str], capsys: pytest.CaptureFixture[str]
 def check_show(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clean = zhllm(capsys, "show", str(run / "clean"), "-n", "1")
     assert clean.count("text: ") >= 2 and "reason: " in clean, "kept and rejected documents"
-    assert zhllm(capsys, "show", str(run / "convert"), "-n", "2").count("messages: ") == 2
-    tokens = zhllm(capsys, "show", str(run / "convert"), "-n", "1", "--tokenizer", str(run / "extend-vocab"))
-    assert "·" in tokens and "</s>" in tokens
+    assert zhllm(capsys, "show", str(run / "convert"), "--file", "chats-*", "-n", "2").count("assistant: ") >= 2
+    tokens = zhllm(capsys, "show", str(run / "convert"), "-n", "1", "--tokenizer", str(run / "sft"))
+    assert "·" in tokens and "</s>■+}" in tokens and "end tokens learnt: 1" in tokens
     shown = zhllm(capsys, "show", str(run / "pretrain"), "--manifest")
+    assert "stage " in shown and "as it was read" in shown
+    shown = zhllm(capsys, "show", str(run / "pretrain"), "--manifest", "--json")
     assert shown == (run / "pretrain" / "manifest.json").read_text(encoding="utf-8")
-    assert "piece: " in zhllm(capsys, "show", str(run / "train-vocab"), "-n", "1", "--seed", "3")
+    assert "piece  count" in zhllm(capsys, "show", str(run / "train-vocab"), "-n", "1", "--seed", "3")
 
 
 def check_chat(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,15 @@ def token_sizes(tokenizer: Tokenizer) -> tuple[Counts, Counts]:
     for token, index in tokenizer.fast.get_vocab(with_added_tokens=True).items():
         if index in special:
             continue
-        text = (bytes_of(token) if byte_level else _piece_bytes(token)) or b""
+        text = token_bytes(token, byte_level)
         sizes[index] = len(text)
         chars[index] = sum(byte & 0xC0 != 0x80 for byte in text)
     return chars, sizes
+
+
+def token_bytes(token: str, byte_level: bool) -> bytes:
+    """The bytes that a token which is no special one writes; b"" where it is in no byte letters."""
+    return (bytes_of(token) or b"") if byte_level else _piece_bytes(token)
 
 
 def _piece_bytes(piece: str) -> bytes:
