@@ -1,0 +1,82 @@
+"""The assistants that answers of others' data claim to be, and who made them, as patterns.
+
+A name counts where an answer says it of itself (`identity`); one that is also an ordinary word or a person's
+name counts only beside words of the trade.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+# Maker: its names; the names of its assistants and models. Patterns, the longer ones first.
+_FAMILIES: tuple[tuple[str, str], ...] = (
+    (r"Open\s?AI",
+     r"Chat\s?GPT(?:[- ]?(?:3\.5|4o?|Plus|Turbo)\b)?|(?:Instruct)?GPT[- ]?(?:3\.5|[2-5]o?)(?:[- ]turbo)?\b"
+     r"|GPT\b|text-davinci-00\d"),
+    (r"Anthropic", r"Claude(?:[- ](?:Instant|Opus|Sonnet|Haiku|[1-4](?:\.\d)?))*\b"),
+    (r"(?:Google(?:\s(?:AI|Research|DeepMind))?|谷歌|DeepMind)",
+     r"Bard\b|Gemini(?:[- ](?:Pro|Ultra|Flash|\d(?:\.\d)?))*\b|PaLM(?:[- ]?2)?\b|LaMDA\b"),
+    (r"(?:Meta(?:\s?AI)?\b|Facebook(?:\sAI)?)", r"LLaMA(?:[- ]?[1-4](?:\.\d)?)?|Llama(?:[- ]?[1-4](?:\.\d)?)?\b"),
+    (r"(?:百度|Baidu)", r"文心一言|文心大模型|文心|ERNIE(?:[- ]?Bot)?\b"),
+    (r"(?:阿里巴巴(?:集团)?|阿里云|阿里(?:巴巴)?达摩院|达摩院|Alibaba(?:\s(?:Cloud|Group))?)",
+     r"通义千问|通义|Qwen[-\w.]*|QwQ|Tongyi(?:\sQianwen)?"),
+    (r"(?:科大讯飞|讯飞|iFly[Tt]ek|iFLYTEK)", r"讯飞星火(?:认知)?(?:大模型)?|星火认知大模型|SparkDesk"),
+    (r"(?:智谱(?:\s?AI|华章)?|清华大学(?:\s?KEG\s?实验室)?|Zhipu(?:\.?\s?AI)?|Tsinghua(?:\sUniversity)?|THUDM)",
+     r"智谱清言|ChatGLM[-\w.]*|GLM-?\d[-\w.]*"),
+    (r"(?:月之暗面(?:科技)?|Moonshot(?:\s?AI)?)", r"Kimi(?:\s?智能助手|\s?Chat)?"),
+    (r"(?:字节跳动|ByteDance|Bytedance)", r"豆包|云雀大模型|Doubao"),
+    (r"(?:深度求索)", r"DeepSeek[-\w.]*"),
+    (r"(?:腾讯(?:公司)?|Tencent)", r"腾讯混元|混元(?:大模型|助手)?|腾讯元宝|Hunyuan"),
+    (r"(?:华为(?:云)?|Huawei)", r"盘古大模型|盘古|PanGu"),
+    (r"(?:商汤(?:科技)?|SenseTime)", r"日日新|SenseChat|SenseNova"),
+    (r"(?:百川智能)", r"百川大模型|百川|Baichuan[-\w.]*"),
+    (r"(?:上海人工智能实验室|Shanghai\sAI\sLab(?:oratory)?)", r"书生[·・]?浦语|InternLM[-\w.]*"),
+    (r"(?:复旦大学(?:自然语言处理实验室)?|Fudan(?:\sUniversity)?)", r"MOSS\b"),
+    (r"(?:贝壳(?:找房)?|链家(?:科技)?|LianjiaTech)", r"BELLE\b"),
+    (r"(?:LMSYS(?:\sOrg)?|Large\sModel\sSystems\sOrganization(?:\s\(LMSYS\))?)", r"Vicuna(?:-\d+[Bb])?"),
+    (r"(?:Stanford(?:\sUniversity)?|斯坦福大学)", r"Alpaca\b"),
+    (r"(?:LAION(?:-AI)?)", r"Open\s?Assistant"),
+    (r"(?:Microsoft|微软(?:公司)?)", r"(?:Microsoft\s)?Copilot|Bing\sChat|微软小冰|小冰|Cortana"),
+    (r"(?:Apple|苹果公司)", r"Siri"),
+    (r"(?:Amazon|亚马逊(?:公司)?)", r"Alexa"),
+    (r"(?:小米(?:公司)?)", r"小爱同学"),
+    (r"(?:Mistral\s?AI)", r"Mi[sx]tral(?:-[-\w.]+)?"),
+    (r"(?:xAI\b)", r"Grok\b"),
+    (r"(?:MiniMax)", r"海螺\s?AI|MiniMax"),
+    (r"(?:LLaMA-Factory)", r"MindGPT"),
+)  # fmt: skip
+PLACEHOLDER_NAME = r"(?:\{\{\s?name\s?\}\}|<NAME>)"
+PLACEHOLDER_MAKER = r"(?:\{\{\s?author\s?\}\}|<AUTHOR>)"
+
+NAMES = r"(?<![A-Za-z])(?:" + "|".join(names for _, names in _FAMILIES) + ")"
+MAKERS = r"(?<![A-Za-z])(?:" + "|".join(maker for maker, _ in _FAMILIES) + ")"
+# Also a word, a person, an animal: alone they tell nothing.
+COMMON = re.compile(
+    r"(?:Claude|Gemini|Bard|Llama|Kimi|豆包|盘古|混元|百川|MOSS|BELLE|Alpaca|通义|文心|Siri|Alexa|日日新|Grok)\Z"
+)
+# What stands near a claim to be an assistant.
+TRADE = re.compile(
+    rf"人工智能|语言模型|大模型|助手|聊天|机器人|\bA\.?I\b|AI|assistant|chat\s?bot|language model|{MAKERS}",
+    re.IGNORECASE,
+)
+# Without one of these a text names none of them: looked for in whole blocks of texts.
+SIGNS = (
+    "GPT", "davinci", "Claude", "Bard", "Gemini", "PaLM", "LaMDA", "LLaMA", "Llama", "文心", "ERNIE", "通义", "Qwen",
+    "QwQ", "Tongyi", "讯飞", "星火", "SparkDesk", "智谱", "GLM", "Kimi", "豆包", "云雀", "Doubao", "DeepSeek",
+    "混元", "元宝", "Hunyuan", "盘古", "PanGu", "日日新", "SenseChat", "SenseNova", "百川", "Baichuan", "书生",
+    "InternLM", "MOSS", "BELLE", "Vicuna", "Alpaca", "Assistant", "OpenAssistant", "Copilot", "Bing Chat", "小冰",
+    "Cortana", "Siri", "Alexa", "小爱同学", "Mistral", "Mixtral", "Grok", "海螺", "MiniMax", "OpenAI", "Open AI",
+    "Anthropic", "Google", "谷歌", "DeepMind", "Meta", "Facebook", "百度", "Baidu", "阿里", "达摩院", "Alibaba",
+    "科大讯飞", "iFLYTEK", "iFlytek", "清华大学", "Zhipu", "Tsinghua", "THUDM", "月之暗面", "Moonshot", "字节跳动",
+    "ByteDance", "Bytedance", "深度求索", "腾讯", "Tencent", "华为", "Huawei", "商汤", "SenseTime",
+    "上海人工智能实验室", "Shanghai AI Lab", "复旦", "Fudan", "贝壳", "链家", "LianjiaTech", "LMSYS",
+    "Large Model Systems", "Stanford", "斯坦福", "LAION", "Microsoft", "微软", "Apple", "苹果公司", "Amazon",
+    "亚马逊", "小米", "xAI", "MindGPT", "LLaMA-Factory",
+)  # fmt: skip
+
+
+@cache
+def named() -> re.Pattern[str]:
+    """Any assistant or maker."""
+    return re.compile(f"{NAMES}|{MAKERS}")

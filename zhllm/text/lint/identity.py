@@ -1,0 +1,178 @@
+"""Answers that claim to be another assistant, found in the first person only.
+
+An answer that explains what ChatGPT is stays. Between "I am" and a name only words of such an introduction may
+stand ("I am a large language model called"), so that "I am not sure what ChatGPT says" claims nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from zhllm.text.lint.assistants import COMMON, MAKERS, NAMES, PLACEHOLDER_MAKER, PLACEHOLDER_NAME, TRADE
+
+_VERBS_ZH = "开发|研发|研制|训练|创建|创造|打造|推出|设计|提供|发布|制作|构建|制造|发明|开源|开放|培养|创立"
+_MADE_ZH = (
+    rf"(?:自主|独立|共同|精心)?所?(?:{_VERBS_ZH})(?:(?:和|与|并|、)(?:{_VERBS_ZH}|维护|运营))*(?:出来|而成|完成)?的?"
+)
+_VERBS_EN = "developed|created|trained|built|made|designed|provided|produced|released|offered|engineered"
+_MADE_EN = f"(?:{_VERBS_EN})"
+# "I am a user of ChatGPT" in Chinese begins with the name.
+_NO_SELF = (
+    r"(?!\s?(?:的?(?:用户|粉丝|忠实|爱好者|开发者|员工|工程师|创始人|研究|客户|读者|竞争|替代|同类|朋友|使用者|人(?!工))"
+    r"|公司|users?\b|fan\b))"
+)
+_INTRODUCES_ZH = (
+    "一[个款名位种]|个|您的|你的|专属|超?大规模|大型|预训练|先进|强大|友好|智能|人工智能|AI|语言|大模型|模型|助手|助理|聊天|对话|机器人"
+    r"|程序|系统|虚拟|生成式|自然语言处理|叫做?|名叫|名为|名字[叫是]做?|被?称[为作]|可以叫我|的|是|[，,、\s“\"「《【（(]"
+)
+_INTRODUCES_EN = (
+    r"\b(?:an?|the|your|AI|artificial|intelligence|virtual|large|language|models?|assistant|chat\s?bot|bot|helpful|friendly"
+    r"|powerful|advanced|digital|conversational|intelligent|just|actually|called|named|known|as|program|system|based|powered"
+    r"|trained|by)\b|[-,\s\"“]|A\.I\."
+)
+_LEAD = re.compile(
+    r"我就?是|我叫做?|我名[叫为]|我的(?:中文|英文)?(?:全名|名字|名称)(?:是|叫做?|为)|叫我|称呼?我为|本人是|我(?=由|来自)"
+    r"|I\sam\b|I['’]m\b|I\swas\b|I['’]ve\sbeen\b|I\shave\sbeen\b|[Mm]y\sname(?:\sis\b|['’]s\b)|call\sme\b|refer\sto\sme\sas\b"
+    r"|address\sme\sas\b|I\sgo\sby\b"
+)
+_WEAK_LEAD = re.compile(r"作为|身为|这里是|\b(?:As|as|This\sis)\b")
+_ADDRESS = re.compile(r"你是|您是|你叫做?|你的名字[是叫]|\b(?:[Yy]ou\sare|[Yy]ou['’]re|[Yy]our\sname\sis)\b")
+_SUPPOSED = ("如果", "假如", "假设", "以为", "说", "当", "认为", "把", "将", "不代表", "倘若", "要是")
+_SPEAKS = re.compile(r"我(?!们)|\b(?:I|my|me)\b")
+# The maker first ("OpenAI made me", "my maker is OpenAI") is looked for where one of these stands.
+_PASSIVE = re.compile(r"了?我(?!们)|\sme\b|我的|\b[Mm]y\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A place where a text says that its speaker is another assistant, or of another maker."""
+
+    start: int
+    end: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """How a speaker is introduced by some names and makers (patterns)."""
+
+    name: str
+    maker: str
+
+    @cached_property
+    def organisation(self) -> str:
+        """A maker with what may stand behind its name in Chinese."""
+        return rf"(?:{self.maker})(?:公司|集团|团队|研究院|研究团队|实验室)?"
+
+    @cached_property
+    def made_by_zh(self) -> str:
+        """由 … 开发的."""
+        org = self.organisation
+        own = r"的(?=[^。，\n]{0,8}(?:AI|智能|模型|助手|机器人))"  # not its employee
+        return rf"(?:是?由|被|来自于?|出自)\s?{org}等?\s?{_MADE_ZH}|是?\s?{org}\s?(?:{_MADE_ZH}|{own})"
+
+    @cached_property
+    def made_by_en(self) -> str:
+        """Developed by …"""
+        return (
+            rf"(?:(?:that|which|who)\s(?:was|is|has\sbeen)\s)?(?:proudly\s)?{_MADE_EN}(?:,?\s(?:and|&)\s{_MADE_EN})?\sby\s"
+            r"(?:(?:the|a)\s)?(?:(?:team|researchers|engineers|people|folks|developers|company)\s?(?:at|from|of)?\s)?"
+            rf"(?:{self.maker})"
+        )
+
+    @cached_property
+    def based_on(self) -> str:
+        """基于 … 架构的, based on the … architecture."""
+        return (
+            rf"基于\s?(?:(?:{self.maker})\s?的?\s?)?(?:{self.name})\s?(?:架构|大?语言模型|大?模型|技术|系列|算法)*\s?"
+            r"(?:构建|开发|训练)?\s?的?"
+            rf"|(?:based|built|running)\son\s(?:the\s)?(?:(?:{self.maker})(?:['’]s)?\s)?(?:{self.name})"
+            r"(?:\s(?:architecture|model|technology|series))*"
+        )
+
+    @cached_property
+    def said(self) -> re.Pattern[str]:
+        """What follows "I am": words of an introduction, then a name or a maker."""
+        made, name = rf"{self.made_by_zh}|{self.made_by_en}", rf"(?:{self.name}){_NO_SELF}"
+        based = self.based_on
+        return re.compile(rf"(?:{made}|{based}|{_INTRODUCES_ZH}|{_INTRODUCES_EN}){{0,22}}?(?:{made}|{based}|{name})")
+
+    @cached_property
+    def maker_first(self) -> re.Pattern[str]:
+        """OpenAI 开发了我, my creator is OpenAI."""
+        org = self.organisation
+        return re.compile(
+            rf"{org}\s?{_MADE_ZH}了?我(?!们)|(?:{self.maker})\s(?:has\s)?{_MADE_EN}\sme\b"
+            rf"|我的(?:{_VERBS_ZH})?(?:者|创始人|作者|团队|公司|母公司|主人)(?:是|为|来自|叫)\s?{org}"
+            r"|\b[Mm]y\s(?:creators?|developers?|makers?|parent\scompany)\s(?:is|are|at)\s(?:the\s)?(?:team\sat\s)?"
+            rf"(?:{self.maker})"
+        )
+
+
+@cache
+def others() -> Grammar:
+    """The grammar of the known assistants."""
+    return Grammar(NAMES, MAKERS)
+
+
+@cache
+def _name() -> re.Pattern[str]:
+    return re.compile(NAMES)
+
+
+def claims(text: str, role: str, grammar: Grammar | None = None) -> list[Claim]:
+    """Where an answer claims to be another assistant, or a system text says so to its reader; in order."""
+    if role == "user":
+        return []
+    grammar = grammar or others()
+    spans = []
+    for lead in (_ADDRESS if role == "system" else _LEAD).finditer(text):
+        said = grammar.said.match(text, lead.end())
+        if said is not None and not text[: lead.start()].endswith(_SUPPOSED):
+            spans.append((lead.start(), said.end()))
+    if role == "assistant":
+        for lead in _WEAK_LEAD.finditer(text):
+            said = grammar.said.match(text, lead.end())
+            if said is not None and _SPEAKS.search(_rest_of_sentence(text, said.end())):
+                spans.append((lead.start(), said.end()))
+        if _PASSIVE.search(text):
+            spans += [match.span() for match in grammar.maker_first.finditer(text)]
+    return [Claim(start, end, text[start:end]) for start, end in sorted(spans) if _is_own(text, start, end)]
+
+
+def _rest_of_sentence(text: str, start: int) -> str:
+    return re.split(r"[。！？\n]|[.!?]\s", text[start : start + 100], maxsplit=1)[0]
+
+
+def _is_own(text: str, start: int, end: int) -> bool:
+    """Whether the speaker says it, of an assistant: not in code, not quoted, not the line of a figure in a play."""
+    before = text[:start]
+    if before.count("```") % 2:
+        return False
+    line = before[before.rfind("\n") + 1 :]
+    is_quoted = line.count("“") > line.count("”") or line.count('"') % 2 == 1 or line.count("「") > line.count("」")
+    if is_quoted and before.strip(' \n“"「'):
+        return False
+    if line.rstrip().endswith((":", "：")) and len(line) <= 24:
+        return False
+    names = [match.group() for match in _name().finditer(text[start:end])]
+    if not names or not all(COMMON.match(name) for name in names):
+        return True
+    near = text[max(0, start - 80) : end + 80]
+    for name in names:
+        near = near.replace(name, "")
+    return TRADE.search(near) is not None
+
+
+_PLACEHOLDER = re.compile(f"{PLACEHOLDER_NAME}|{PLACEHOLDER_MAKER}")
+_SELF = re.compile(r"我|这里是|助手|\b(?:I|me|my)\b|assistant")
+
+
+def placeholders(text: str, role: str) -> list[str]:
+    """The unfilled names and makers of an answer that speaks of itself; a template in code is none."""
+    if role == "user" or "`" in text:
+        return []
+    found = [match.group() for match in _PLACEHOLDER.finditer(text)]
+    return found if found and _SELF.search(text) else []

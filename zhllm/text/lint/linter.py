@@ -1,0 +1,304 @@
+"""The linter: a block of canonical chats and preferences in, the same put right and what was found in each out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from zhllm.text.chats import Chat, Preference
+from zhllm.text.clean.blocks import block_of, block_ranges, normalise_all
+from zhllm.text.clean.contamination import EvaluationGrams, plain_ink
+from zhllm.text.clean.pii import KINDS, Kind
+from zhllm.text.lint.endings import EMOJI, cut_off
+from zhllm.text.lint.findings import DROPPED, Finding
+from zhllm.text.lint.garbled import lost_in, mended, mending
+from zhllm.text.lint.identity import claims, placeholders
+from zhllm.text.lint.language import is_switch, language_of_record, languages_of
+from zhllm.text.lint.looks import Looks
+from zhllm.text.lint.masking import identity_text, masked_texts, with_masked_identity
+from zhllm.text.lint.tokens import spelt_tokens, without_end_tokens
+from zhllm.text.lint.turns import Turns, place_in, turns_of, with_texts
+from zhllm.text.prompt_format import Message
+
+Lengths = Callable[[Sequence[Sequence[Message]]], Sequence[int]]
+SHOWN_CHARS = 60
+MIN_REPEATED_CHARS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class LintSettings:
+    """What to look for and what to do with it.
+
+    `identity` and `creator`: the own name and maker that take another assistant's place. `language`: zh (takes
+    zh-Hant too), zh-Hant or en. `lengths` gives the tokens of conversations, `max_tokens` how many there may be.
+    `drop`: names of findings that drop a record.
+    """
+
+    identity: str | None = None
+    creator: str | None = None
+    masked: tuple[Kind, ...] = KINDS
+    against: EvaluationGrams | None = None
+    language: str | None = None
+    lengths: Lengths | None = None
+    max_tokens: int | None = None
+    drop: frozenset[str] = DROPPED
+
+
+@dataclass(frozen=True, slots=True)
+class Linted:
+    """Records after mending, as many as came in and in their order; what was found in each; its language.
+
+    `dropped_*` name the finding that drops a record, or None. `counts` are of values, by kind: pii_mobile,
+    token_<|im_end|>, stripped_tokens, rewritten_identities, filled_placeholders, mended_texts.
+    """
+
+    chats: list[Chat]
+    preferences: list[Preference]
+    chat_findings: list[list[Finding]]
+    preference_findings: list[list[Finding]]
+    chat_languages: list[str]
+    preference_languages: list[str]
+    dropped_chats: list[str | None]
+    dropped_preferences: list[str | None]
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class _Block:
+    """The texts of a block while they are looked at: mended one after the other, findings by record."""
+
+    def __init__(self, chats: Sequence[Chat], preferences: Sequence[Preference]) -> None:
+        self.records: list[Chat | Preference] = [*chats, *preferences]
+        self.turns: Turns = turns_of(self.records)
+        self.texts = list(self.turns.texts)
+        self.changed: set[int] = set()
+        self.findings: list[list[Finding]] = [[] for _ in self.records]
+        self.counts: Counter[str] = Counter()
+
+    def add(self, name: str, number: int, detail: str) -> None:
+        """Note a finding in text `number`."""
+        owner = self.turns.owners[number]
+        place = place_in(self.records[owner], number - self.turns.starts[owner])
+        self.findings[owner].append(Finding(name, f"{place}: {_shown(detail)}"))
+
+    def put(self, number: int, text: str) -> None:
+        """Replace text `number`."""
+        self.texts[number] = text
+        self.changed.add(number)
+
+
+def _shown(detail: str) -> str:
+    line = " ".join(detail.split())
+    return line if len(line) <= SHOWN_CHARS else line[: SHOWN_CHARS - 1] + "…"
+
+
+def lint(chats: Sequence[Chat], preferences: Sequence[Preference], settings: LintSettings) -> Linted:
+    """Look at a block of records (a few thousand), mend what is certain and say what was found.
+
+    The result for a record does not depend on the others of its block.
+    """
+    block = _Block(chats, preferences)
+    if block.texts:
+        looks = Looks(block.texts)
+        _mend(block, looks)
+        _identities(block, looks)
+        _mask(block, looks, settings.masked)
+        looks = Looks(block.texts) if block.changed else looks
+        _judge_texts(block, looks)
+        if settings.against is not None:
+            _contaminated(block, settings.against)
+    languages = _judge_records(block, looks, settings) if block.texts else []
+    if settings.lengths is not None and settings.max_tokens is not None:
+        _too_long(block, settings.lengths, settings.max_tokens)
+    return _linted(block, len(chats), languages, settings)
+
+
+def _mend(block: _Block, looks: Looks) -> None:
+    """Broken encodings, and control tokens at the end of answers."""
+    for number in looks.garbled:
+        text = block.texts[number]
+        if (meant := mended(text)) != text:
+            block.put(number, meant)
+            block.counts["mended_texts"] += 1
+            block.add("garbled", number, f"mended: {mending(text, meant)}")
+        if (lost := lost_in(meant)) is not None:
+            block.add("garbled", number, lost)
+    for number in looks.signed:
+        role, text = block.turns.roles[number], block.texts[number]
+        tokens = spelt_tokens(text, role)
+        if not tokens:
+            continue
+        block.counts.update(f"token_{token}" for token in tokens)
+        block.add("special-token", number, " ".join(dict.fromkeys(tokens)))
+        if role == "assistant" and (kept := without_end_tokens(text)) != text:
+            block.put(number, kept)
+            block.counts["stripped_tokens"] += 1
+
+
+def _identities(block: _Block, looks: Looks) -> None:
+    for number in looks.signed:
+        role, text = block.turns.roles[number], block.texts[number]
+        if found := claims(text, role):
+            block.add("identity", number, found[0].said)
+        if unfilled := placeholders(text, role):
+            block.add("placeholder", number, " ".join(dict.fromkeys(unfilled)))
+
+
+def _mask(block: _Block, looks: Looks, kinds: tuple[Kind, ...]) -> None:
+    """Mask personal data in texts and in what comes with the records."""
+    if not kinds:
+        return
+    suspects = sorted({*looks.personal, *block.changed})
+    for number, (text, counts) in zip(suspects, masked_texts([block.texts[i] for i in suspects], kinds), strict=True):
+        if counts:
+            block.put(number, text)
+            block.counts.update({f"pii_{kind}": n for kind, n in counts.items()})
+            block.add("pii", number, ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())))
+    for number in Looks([identity_text(record) for record in block.records]).personal:
+        record = block.records[number]
+        masked = with_masked_identity(record, kinds)
+        if masked != record:
+            block.records[number] = masked
+            block.findings[number].append(Finding("pii", "in id, source or metadata"))
+
+
+_NOTHING = frozenset(
+    (
+        "nan",
+        "none",
+        "null",
+        "n/a",
+        "<noinput>",
+        "<nooutput>",
+        "<no input>",
+        "<no output>",
+        "undefined",
+        "无输出",
+        "无输入",
+    )
+)
+_LETTER = r"[\p{L}\p{N}]"
+
+
+def _judge_texts(block: _Block, looks: Looks) -> None:
+    """Empty and truncated turns."""
+    for number in looks.lacking(_LETTER):
+        text = block.texts[number]
+        if not EMOJI.search(text):
+            block.add("empty-turn", number, text.strip() or "no text")
+    fenced = set(looks.matching("```"))
+    for number, (text, role) in enumerate(zip(block.texts, block.turns.roles, strict=True)):
+        if len(text) <= 12 and text.strip().lower() in _NOTHING:
+            block.add("empty-turn", number, text.strip())
+        if role == "assistant" and (number in fenced or text[-1:] not in "。.！!？?"):
+            how = cut_off(text)
+            if how is not None:
+                block.add("truncated", number, how)
+
+
+def _contaminated(block: _Block, against: EvaluationGrams) -> None:
+    # plain_ink folds case, script and punctuation; normal forms make full-width digits and letters plain too.
+    texts = normalise_all(block.texts)
+    for some in block_ranges(texts):
+        for doc, shares in against.found_in(plain_ink(block_of(texts[some]))).items():
+            block.add("contaminated", some.start + doc, against.refusal(shares).detail)
+            block.counts.update(f"item_{item}" for item in shares)
+
+
+@lru_cache(maxsize=1024)
+def _order_problem(roles: tuple[str, ...], ends_with: str) -> str | None:
+    turns = roles[1:] if roles and roles[0] == "system" else roles
+    if any(role != ("user", "assistant")[i % 2] for i, role in enumerate(turns)):
+        return ", ".join(roles[:6])
+    return None if turns and turns[-1] == ends_with else f"the last is not the {ends_with}'s"
+
+
+def _judge_records(block: _Block, looks: Looks, settings: LintSettings) -> list[str]:
+    """What only shows over a whole record: the order of roles, repetitions, languages; the language of each."""
+    of_texts = languages_of(looks)
+    languages = []
+    for number, record in enumerate(block.records):
+        start, end = block.turns.starts[number : number + 2]
+        is_chat = isinstance(record, Chat)
+        messages = record.messages if isinstance(record, Chat) else record.prompt
+        problem = _order_problem(tuple([m["role"] for m in messages]), "assistant" if is_chat else "user")
+        if problem:
+            block.findings[number].append(Finding("role-order", problem))
+        _repeated(block, start, end, is_chat)
+        for at in range(start + 1, end):
+            if of_texts[at][:2] != of_texts[at - 1][:2] and block.turns.roles[at] == "assistant":
+                _switched(block, start, at, of_texts)
+        languages.append(language_of_record(of_texts[start:end]))
+        if settings.language and not _is_of(languages[-1], settings.language):
+            block.findings[number].append(Finding("language", languages[-1] or "no words"))
+    return languages
+
+
+def _switched(block: _Block, start: int, at: int, of_texts: list[str]) -> None:
+    asked = max((i for i in range(start, at) if block.turns.roles[i] == "user"), default=None)
+    if asked is not None and is_switch(block.texts[asked], of_texts[asked], block.texts[at], of_texts[at]):
+        block.add("language-switch", at, f"{of_texts[asked]} asked, {of_texts[at]} answered")
+
+
+def _is_of(language: str, wanted: str) -> bool:
+    return language in ("", wanted) or (wanted == "zh" and language == "zh-Hant")
+
+
+def _repeated(block: _Block, start: int, end: int, is_chat: bool) -> None:
+    """An answer that is the question, or an answer of before; the two answers of a preference that are one."""
+    texts, roles = block.texts, block.turns.roles
+    for at in range(start + 1, end):
+        if roles[at] != "assistant":
+            continue
+        if roles[at - 1] == "user" and texts[at] == texts[at - 1] and len(texts[at]) > 1:
+            block.add("repeated-turn", at, f"says the question: {texts[at]}")
+        elif is_chat and end - start > 3 and len(texts[at]) >= MIN_REPEATED_CHARS and texts[at] in texts[start:at]:
+            block.add("repeated-turn", at, f"said before: {texts[at]}")
+    if not is_chat and roles[end - 2] == "assistant" and texts[end - 1] == texts[end - 2]:
+        block.add("repeated-turn", end - 1, "both answers are the same")
+
+
+def _too_long(block: _Block, lengths: Lengths, most: int) -> None:
+    conversations: list[Sequence[Message]] = []
+    owners: list[int] = []
+    for number, record in enumerate(_finished(block)):
+        if isinstance(record, Chat):
+            said: list[Sequence[Message]] = [record.messages]
+        else:
+            answers = [text for text in (record.chosen, record.rejected) if text is not None]
+            said = [(*record.prompt, {"role": "assistant", "content": text}) for text in answers]
+        conversations += said
+        owners += [number] * len(said)
+    longest: dict[int, int] = {}
+    for number, tokens in zip(owners, lengths(conversations), strict=True):
+        longest[number] = max(tokens, longest.get(number, 0))
+    for number, tokens in longest.items():
+        if tokens > most:
+            block.findings[number].append(Finding("too-long", f"{tokens:,} tokens of {most:,}"))
+
+
+def _finished(block: _Block) -> list[Chat | Preference]:
+    changed = {block.turns.owners[number] for number in block.changed}
+    return [
+        _with_texts(block, number, record) if number in changed else record
+        for number, record in enumerate(block.records)
+    ]
+
+
+def _with_texts(block: _Block, number: int, record: Chat | Preference) -> Chat | Preference:
+    start, end = block.turns.starts[number : number + 2]
+    return with_texts(record, block.texts[start:end])
+
+
+def _linted(block: _Block, chats: int, languages: list[str], settings: LintSettings) -> Linted:
+    finished = _finished(block)
+    dropped = [next((f.name for f in found if f.name in settings.drop), None) for found in block.findings]
+    return Linted(
+        [record for record in finished[:chats] if isinstance(record, Chat)],
+        [record for record in finished[chats:] if isinstance(record, Preference)],
+        block.findings[:chats], block.findings[chats:],
+        languages[:chats], languages[chats:],
+        dropped[:chats], dropped[chats:],
+        block.counts,
+    )  # fmt: skip

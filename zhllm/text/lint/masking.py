@@ -1,0 +1,64 @@
+"""Personal data in contents and in what comes with them, masked as `clean` masks it.
+
+Full-width digits, letters and signs count as ASCII ones; the text keeps its own everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from zhllm.text.chats import Chat, Preference
+from zhllm.text.clean.identity import masked_identity
+from zhllm.text.clean.measures import scan
+from zhllm.text.clean.pii import PLACEHOLDERS, Kind, find
+from zhllm.text.clean.pii_signs import with_personal_data
+from zhllm.text.document import Document
+
+# One character for one: places in the folded text are places in the text.
+_FOLDED = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0xFEE0).isalnum()} | {
+    0xA0: 0x20,
+    0x3000: 0x20,
+}
+
+
+def masked_texts(texts: Sequence[str], kinds: Collection[Kind]) -> list[tuple[str, Counter[Kind]]]:
+    """Each text with its personal data masked, line by line, and how many of each kind; idempotent."""
+    if not texts or not kinds:
+        return [(text, Counter()) for text in texts]
+    scanned = scan([text.translate(_FOLDED) for text in texts])
+    done = [(text, Counter[Kind]()) for text in texts]
+    for number, offset, length in reversed(list(scanned.places_of(with_personal_data(scanned)))):
+        text, counts = done[number]
+        line, found = _masked_line(text[offset : offset + length], kinds)
+        if found:
+            done[number] = text[:offset] + line + text[offset + length :], counts + found
+    return done
+
+
+def _masked_line(line: str, kinds: Collection[Kind]) -> tuple[str, Counter[Kind]]:
+    counts: Counter[Kind] = Counter()
+    # Again until nothing is left, as `pii.mask` does, and for the same reason.
+    while found := find(line.translate(_FOLDED), kinds):
+        for one in reversed(found):
+            line = line[: one.start] + PLACEHOLDERS[one.kind] + line[one.end :]
+        counts.update(one.kind for one in found)
+    return line, counts
+
+
+def identity_text(record: Chat | Preference) -> str:
+    """Id, source and metadata of a record in one text, to look for signs in."""
+    meta = orjson.dumps(record.meta, default=dict).decode() if record.meta else ""
+    return f"{record.id}\n{record.source}\n{meta}"
+
+
+def with_masked_identity(record: Chat | Preference, kinds: tuple[Kind, ...]) -> Chat | Preference:
+    """A record with personal data in id, source and metadata masked; an id that changes stays its own."""
+    meta = orjson.dumps(record.meta, default=dict).decode() if record.meta else ""
+    masked = masked_identity(Document(record.id, "", record.source, meta), kinds)
+    values: Mapping[str, Any] = record.meta if masked.meta == meta else orjson.loads(masked.meta)
+    return replace(record, id=masked.id, source=masked.source, meta=values)

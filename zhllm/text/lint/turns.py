@@ -1,0 +1,57 @@
+"""The texts of a block of chats and preferences in one list, with whose each is, and back into the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from zhllm.text.chats import Chat, Preference
+
+
+class Turns(NamedTuple):
+    """Every text of a block, its role, the number of its record, and where each record's texts begin (and one more)."""
+
+    texts: list[str]
+    roles: list[str]
+    owners: list[int]
+    starts: list[int]
+
+
+def turns_of(records: Sequence[Chat | Preference]) -> Turns:
+    """The texts of some records, in order: messages, then the answers of a preference."""
+    texts: list[str] = []
+    roles: list[str] = []
+    owners: list[int] = []
+    starts: list[int] = []
+    for number, record in enumerate(records):
+        starts.append(len(texts))
+        messages = record.messages if isinstance(record, Chat) else record.prompt
+        texts += [message["content"] for message in messages]
+        roles += [message["role"] for message in messages]
+        if isinstance(record, Preference):
+            answers = [text for text in (record.chosen, record.rejected) if text is not None]
+            texts += answers
+            roles += ["assistant"] * len(answers)
+        owners += [number] * (len(texts) - starts[-1])
+    starts.append(len(texts))
+    return Turns(texts, roles, owners, starts)
+
+
+def place_in(record: Chat | Preference, at: int) -> str:
+    """What to call the text of a record that `turns_of` gives as its number `at`."""
+    if isinstance(record, Chat) or at < len(record.prompt):
+        return f"message {at + 1}"
+    return "chosen" if at == len(record.prompt) and record.chosen is not None else "rejected"
+
+
+def with_texts(record: Chat | Preference, texts: Sequence[str]) -> Chat | Preference:
+    """A record with other texts, as many as it has, in the order of `turns_of`."""
+    if isinstance(record, Chat):
+        messages = tuple({**m, "content": text} for m, text in zip(record.messages, texts, strict=True))
+        return replace(record, messages=messages)
+    answers = list(texts[len(record.prompt) :])
+    prompt = tuple({**m, "content": text} for m, text in zip(record.prompt, texts, strict=False))
+    chosen = answers.pop(0) if record.chosen is not None else None
+    rejected = answers.pop(0) if record.rejected is not None else None
+    return replace(record, prompt=prompt, chosen=chosen, rejected=rejected)
