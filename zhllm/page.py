@@ -101,6 +101,7 @@ font-size:.9375rem;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere;u
 .t.end{outline:2px solid var(--s3);outline-offset:-1px}
 .t.start{border-left:3px solid var(--mark);padding-left:.1875rem}
 .excerpt .alarm,.alarm{color:var(--s2);font-weight:600}
+hr{border:0;border-top:1px solid var(--line);margin:1.5rem 0}
 details{margin:.5rem 0}
 summary{cursor:pointer;color:var(--s1);font-size:.9375rem}
 @media(max-width:30rem){main{padding-top:1.25rem}h1{font-size:1.5rem}.tiles{grid-template-columns:1fr 1fr;gap:.5rem}

@@ -262,7 +262,7 @@ def test_a_manifest_tells_from_what_a_folder_was_made(
     toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = show(capsys, toy.resized, "--manifest")
-    assert re.search(r"stage +resize", shown) and re.search(r"    corpus +\S+ +clean +\w{12}  as it was read", shown)
+    assert re.search(r"stage +resize", shown) and re.search(r"\u3000+corpus +\S+ +clean +\w{12}  as it was read", shown)
     assert "no stage's folder: not compared" in shown
     assert show(capsys, toy.resized, "--manifest", "--json") == (toy.resized / "manifest.json").read_text()
     made = stage("collect", tmp_path / "made", source=[toy.root / "zh.jsonl"])
@@ -277,6 +277,35 @@ def test_metrics_are_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     write_jsonl(tmp_path / "metrics.jsonl", [{"step": n, "loss": 10 / n, "valid_loss": None} for n in range(1, 100)])
     out = show(capsys, tmp_path)
     assert "loss: first 10, last 0.101, lowest 0.101 at step 99" in out and "every 5 of 99" in out
+
+
+def test_a_folder_of_sources_is_shown_as_it_will_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([{"instruction": "问", "output": "答"}], ensure_ascii=False))
+    for name in "乙丙":
+        (tmp_path / f"{name}.txt").write_bytes(f"{name}是文档。".encode("gb18030"))
+    write_jsonl(tmp_path / "c.jsonl", [{"role": 1}])
+    (tmp_path / "c.jsonl").rename(tmp_path / "c.JSONL")
+    out = show(capsys, tmp_path, "-n", 5)
+    assert "instruction: 问\noutput: 答" in out and "*.txt (2 files)" in out and "text: 丙是文档。" in out
+    assert "role: 1" in out
+    assert show(capsys, tmp_path / "乙.txt").count("text: 乙是文档。") == 1
+
+
+def test_a_template_or_an_extension_that_is_damaged_is_one_line(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from zhllm.model.directory import copy_tokenizer
+
+    for name, content, message in (
+        ("chat_template.jinja", b"\xbc\xff", "chat_template.jinja: is not UTF-8 text"),
+        ("extension.json", b"{}", "extension.json: is damaged: base_vocab_size is None"),
+        ("tokenizer.json", b"{}", "tokenizer.json: cannot be read"),
+    ):
+        (made := tmp_path / name.partition(".")[0]).mkdir()
+        copy_tokenizer(toy.extended, made)
+        (made / name).write_bytes(content)
+        code, _, err = run(["show", str(made)], capsys)
+        assert code == 3 and message in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,13 @@ def set_chat_template(target: Path, template: str) -> None:
 
 
 def chat_template(folder: Path) -> str | None:
-    """The chat template of a directory, from the file or inline; None where there is none."""
+    """The chat template of a directory, from the file or inline; None where there is none, DataError if no text."""
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: is not UTF-8 text ({error}).") from error
     config = folder / "tokenizer_config.json"
     inline = read_json(config).get("chat_template") if config.is_file() else None
     return inline if isinstance(inline, str) else None

@@ -12,7 +12,7 @@ from zhllm.errors import DataError
 from zhllm.manifest import Manifest
 from zhllm.tools._show_view import Block, Cell, Facts, Heading, Table, Words
 
-_DIGITS = 12  # of a digest: enough to tell two apart
+DIGITS = 12  # of a digest: enough to tell two apart
 # Lines of one JSON object; the file itself has the rest.
 _MAX_LINES = 300
 
@@ -38,7 +38,7 @@ def _parts(folder: Path, found: Manifest) -> Iterator[Block]:
     yield from _inputs(folder, found, paths)
     changed = set(manifest.changed_files(folder, found))
     rows = [
-        (name, f"{found.bytes.get(name, 0):,} bytes", digest[:_DIGITS], "gone or changed" if name in changed else "")
+        (name, f"{found.bytes.get(name, 0):,} bytes", digest[:DIGITS], "gone or changed" if name in changed else "")
         for name, digest in found.files.items()
     ]
     yield Table(["file", "size", "sha256", ""], rows, "files")
@@ -63,7 +63,7 @@ def _lineage(
             path = given[place] if place < len(given) else "?"
             source, stage, state = _upstream(folder, path, digest)
             repeated = digest in seen
-            yield ("  " * depth + name, path, stage, digest[:_DIGITS], "see above" if repeated else state)
+            yield ("\u3000" * depth + name, path, stage, digest[:DIGITS], "see above" if repeated else state)
             seen.add(digest)
             upstream = None if source is None or repeated else manifest.read(source)
             if source is not None and upstream is not None:

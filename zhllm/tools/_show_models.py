@@ -18,8 +18,9 @@ from zhllm.model.tensors import Checkpoint, Spec, read_header
 from zhllm.text.document import Rejected
 from zhllm.text.prompt_format import format_of
 from zhllm.text.read.records import read_records
-from zhllm.tools._show_manifest import flattened
+from zhllm.tools._show_manifest import DIGITS, flattened
 from zhllm.tools._show_view import Block, Cell, Curve, Facts, Heading, Span, Table, Tokens, Words
+from zhllm.vocab.subtokens import base_size_of
 from zhllm.vocab.token_sizes import token_bytes
 from zhllm.vocab.tokenizer import Tokenizer, read_json
 
@@ -68,7 +69,7 @@ def _opened(folder: Path) -> Tokenizer:
 def _pieces(tokenizer: Tokenizer, folder: Path, count: int, seed: int | None) -> Iterator[Block]:
     size, added = tokenizer.vocab_size, []
     if (folder / "extension.json").is_file():
-        base = int(read_json(folder / "extension.json")["base_vocab_size"])
+        base = base_size_of(folder)
         added, size = list(range(base, size)), base
     for title, ids in (("pieces", list(range(size))), ("added pieces", added)):
         plain = [i for i in ids if i not in tokenizer.special_ids and tokenizer.fast.id_to_token(i) is not None]
@@ -120,7 +121,8 @@ def _base_of(folder: Path) -> list[tuple[str, Cell]]:
     if found is None:
         return []
     paths = found.made_by.get("input_paths", {}).get("model", ["?"])
-    return [("trained on", f"{', '.join(paths)} ({', '.join(found.key['inputs'].get('model', []))})")]
+    digests = [digest[:DIGITS] for digest in found.key.get("inputs", {}).get("model", [])]
+    return [("trained on", f"{', '.join(paths)} ({', '.join(digests)})")]
 
 
 def _totals(specs: Sequence[Spec]) -> list[tuple[str, Cell]]:
@@ -136,7 +138,7 @@ def _tensor_table(tensors: Iterable[tuple[str, str, tuple[int, ...], int]]) -> B
     """Tensors of one name (but for the layer's number), dtype and shape on one line."""
     rows: dict[tuple[str, str, str], list[int]] = {}
     for name, dtype, shape, size in tensors:
-        key = (_LAYER.sub("*", name), dtype, " × ".join(map(str, shape)))
+        key = (_LAYER.sub("*", name), dtype, "×".join(map(str, shape)))
         sizes = rows.setdefault(key, [0, 0])
         sizes[0] += 1
         sizes[1] += size

@@ -21,7 +21,7 @@ from zhllm.page import (
     visible,
     visible_ends,
 )
-from zhllm.tools._show_view import Block, Curve, Facts, Heading, Span, Table, Text, Tokens, Words
+from zhllm.tools._show_view import Block, Cell, Curve, Facts, Heading, Span, Table, Text, Tokens, Words
 
 _TAGS = {"chosen-only": "ins", "rejected-only": "del"}
 _SHORT = 60  # characters
@@ -53,6 +53,8 @@ def _close(page: Page, section: str, parts: list[Html]) -> None:
 
 def _html(block: Block) -> Html:
     if isinstance(block, Words):
+        if not block.text:
+            return Html("<hr>\n")
         return Html(f'<p class="alarm">{escape("⚠ " + block.text)}</p>\n') if block.is_alarm else paragraph(block.text)
     if isinstance(block, Text):
         if _is_short(block):
@@ -61,12 +63,17 @@ def _html(block: Block) -> Html:
     if isinstance(block, Tokens):
         return join([heading(block.label) if block.label else Html(""), tokens(map(_token, block.spans))])
     if isinstance(block, Facts):
-        return table(["", ""], block.rows, block.title) if block.rows else Html("")
+        return table(["", ""], map(_fact, block.rows), block.title) if block.rows else Html("")
     if isinstance(block, Table):
         return table(block.columns, block.rows, block.title)
     if isinstance(block, Curve):
         return line_chart([Series(block.title, block.points)], Axis(block.x), Axis(block.title), block.title)
     raise TypeError(f"{type(block).__name__} has no place in a page")
+
+
+def _fact(row: tuple[str, Cell]) -> tuple[str, Cell]:
+    """Settings as they were written: 0.003, not 0.003000."""
+    return (row[0], f"{row[1]:,.4g}") if isinstance(row[1], float) else row
 
 
 def _is_short(block: Text) -> bool:

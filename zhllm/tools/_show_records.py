@@ -22,7 +22,7 @@ from zhllm.errors import DataError
 from zhllm.text.document import Document, Rejected
 from zhllm.text.read.json_values import Record
 from zhllm.text.read.records import MAX_RECORD_BYTES, is_json_lines, parse_line, read_records
-from zhllm.text.read.sources import READERS, Keys, SourceFile, kind_of, read_file
+from zhllm.text.read.sources import READERS, RECORD_KINDS, Keys, SourceFile, kind_of, read_file
 from zhllm.text.read.streams import open_bytes
 from zhllm.text.read.tables import Row, read_csv
 
@@ -80,6 +80,11 @@ def texts_of(value: Any) -> Iterator[str]:
 def is_readable(file: Path) -> bool:
     """Whether the file's name says that records or documents are in it."""
     return kind_of(file.name) in READERS or kind_of(file.name) in JSON_KINDS
+
+
+def has_records(file: Path) -> bool:
+    """Whether the file's name says that it may hold many records; any other is one document."""
+    return kind_of(file.name) in RECORD_KINDS
 
 
 def chosen(files: Sequence[Path], query: Query) -> Iterator[Placed]:

@@ -115,7 +115,7 @@ LOOKS = {
 BETWEEN, END, START = "·", "■", "¶"
 # For terminals that have no such sign, GBK's for one.
 _PLAIN = {"\u2423": "_", "\u23ce": "\\n", "\u240d": "\\r", "\u21e5": "\\t", BETWEEN: "|", END: "<END>", START: "<DOC>",
-          "\u2026": "...", "\u2013": "-", "\u2212": "-", "\u00d7": "x", "\u00a0": " ",
+          "\u2026": "...", "\u2013": "-", "\u2212": "-", "\u00d7": "x", "\u00a0": " ", "\u3000": "  ",
           "\u2190": "<-"}  # fmt: skip
 
 

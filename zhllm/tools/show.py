@@ -25,6 +25,8 @@ PATH = click.Path(path_type=Path, exists=True)
 # Files in a stage's folder that hold records; metrics.jsonl, a table of numbers, is shown as such.
 SHARDS = (".parquet", ".jsonl", ".tsv")
 METRICS = "metrics.jsonl"
+# A folder that has one of these was written by a stage or by another program for models; any other holds sources.
+_OURS = ("manifest.json", "run.json", "config.json", "adapter_config.json", "tokenizer.json", "pack.json", METRICS)
 
 
 class FormatName(click.ParamType[str]):
@@ -261,12 +263,20 @@ def _model_parts(folder: Path, wish: Wish) -> Iterator[Block]:
 
 
 def _groups(folder: Path, wish: Wish) -> dict[str, list[Path]]:
-    """The shards of a folder, those of one kind together."""
+    """The shards of a folder, those of one kind together; of a folder that is no stage's, every readable file."""
+    from zhllm.tools._show_records import has_records, is_readable
+
     groups: dict[str, list[Path]] = {}
+    is_source = not any((folder / name).is_file() for name in _OURS)
     for path in sorted(folder.iterdir()):
-        is_shard = path.suffix in SHARDS and path.is_file() and path.name != METRICS
-        if is_shard and (wish.only is None or fnmatch.fnmatch(path.name, wish.only)):
-            name = re.sub(r"-\d+$", "-*", path.stem) + path.suffix
+        if (
+            not path.is_file()
+            or path.name == METRICS
+            or not (wish.only is None or fnmatch.fnmatch(path.name, wish.only))
+        ):
+            continue
+        if path.suffix in SHARDS or (is_source and is_readable(path)):
+            name = re.sub(r"-\d+$", "-*", path.stem) + path.suffix if has_records(path) else f"*{path.suffix}"
             groups.setdefault(str(folder / name), []).append(path)
     return groups
 

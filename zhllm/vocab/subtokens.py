@@ -16,7 +16,9 @@ def base_size_of(folder: Path) -> int:
     """Where the added ids of a tokenizer directory begin; DataError when extend-vocab did not write it."""
     if not (folder / "extension.json").is_file():
         raise DataError(f"{folder}: has no extension.json; give a directory that extend-vocab wrote.")
-    size: int = read_json(folder / "extension.json")["base_vocab_size"]
+    size = read_json(folder / "extension.json").get("base_vocab_size")
+    if not isinstance(size, int):
+        raise DataError(f"{folder / 'extension.json'}: is damaged: base_vocab_size is {size}. Run extend-vocab again.")
     return size
 
 
