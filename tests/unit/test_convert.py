@@ -170,7 +170,7 @@ def test_too_many_refused_is_an_error_that_names_the_first(tmp_path: Path) -> No
 
 def test_no_chats_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n\n")
-    with pytest.raises(DataError, match="no chats in 1 files, 0 records"):
+    with pytest.raises(DataError, match="no records in 1 files, of which 1 are skipped"):
         run(tmp_path / "a.jsonl", tmp_path / "out")
 
 
@@ -249,7 +249,7 @@ def test_a_forced_format_refuses_the_other(tmp_path: Path) -> None:
 def test_without_ranks_there_is_no_file_of_preferences(tmp_path: Path) -> None:
     run(write(tmp_path / "a.jsonl", [QUESTION]), tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "chats-00000.jsonl", "manifest.json", "rejected.jsonl"
+        "chats-00000.jsonl", "manifest.json", "rejected.jsonl", "report.html", "report.json"
     ]  # fmt: skip
     with pytest.raises(DataError, match=r"holds no preferences-\*.jsonl"):
         list(read_preferences([tmp_path / "out"]))
@@ -273,8 +273,8 @@ def test_reading_refuses_what_is_not_canonical(tmp_path: Path, messages: list[An
 
 def test_a_wrong_count_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.jsonl", [QUESTION])
-    monkeypatch.setattr("zhllm.text.chats.read_chats", lambda paths: iter(()))
-    with pytest.raises(ProofError, match="1 chats were counted, 0 are in the file"):
+    monkeypatch.setattr("zhllm.stages._convert_write._runs", lambda table, numbers: iter(()))
+    with pytest.raises(ProofError, match="1 chats were counted, 0 are in the files"):
         run(path, tmp_path / "out")
 
 

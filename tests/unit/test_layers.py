@@ -149,10 +149,21 @@ def test_the_core_knows_nothing_of_the_command_line(path: Path) -> None:
 
 @cache
 def loaded_late() -> set[str]:
-    """Private modules of stages that are imported inside functions only, as a stage begins its work."""
+    """Private modules of stages that are imported as a stage begins its work: inside functions, or by one another."""
     stages = [path for path in FILES if part_of(path) in ("stages", "tools")]
-    early = {i.name for path in stages for i in imports(path) if i.at_import and not i.for_types_only}
-    return {module_of(path) for path in stages if path.name.startswith("_") and module_of(path) not in early}
+    private = {module_of(path) for path in stages if path.name.startswith("_")}
+    early = {module_of(path) for path in stages} - private
+    while True:
+        found = {
+            i.name
+            for path in stages
+            if module_of(path) in early
+            for i in imports(path)
+            if i.at_import and not i.for_types_only
+        }
+        if found & private <= early:
+            return private - early
+        early |= found & private
 
 
 @each({"stages", "tools"})

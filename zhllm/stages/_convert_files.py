@@ -1,0 +1,177 @@
+"""The input of `convert` in portions: what one worker takes at a time.
+
+A file whose lines stand for themselves is cut at line ends, so that one large file keeps all workers busy; other
+files are read whole, as a stream. Where a portion begins depends on the input only, so equal inputs give equal
+portions in every run, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import orjson
+
+from zhllm.text.document import Rejected, UnreadableError
+from zhllm.text.read import cut
+from zhllm.text.read.records import MAX_RECORD_BYTES, Record, parse_line
+from zhllm.text.read.sources import SourceFile, kind_of, walk
+from zhllm.text.shapes.reading import is_line_by_line, read_units, units_or_rejected
+from zhllm.text.shapes.record import Format, Options, Unit
+from zhllm.text.shapes.tables import BOOK_KINDS, TABLE_KINDS
+
+# Of a folder; a file that is named itself is read whatever its name.
+KINDS = (*cut.RECORDS, *TABLE_KINDS, *BOOK_KINDS)
+PORTION_FILES = 200
+# Smaller files are taken whole, several at a time.
+CUT_BYTES = 1_000_000
+# What `convert` wrote: its other files say what became of records and are none.
+_CANONICAL = ("chats-*.jsonl", "preferences-*.jsonl")
+# A line that long is parsed with all of `parse_line`'s checks.
+_LONG_LINE_BYTES = 4_000_000
+_EMPTY_LINES = (b"", b"\xef\xbb\xbf")
+
+Item = Unit | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """The number of its (first) file, its own number in it, and the files; `piece` holds the lines of a cut file.
+
+    `bytes_on_disk` of the input have been taken in with it since the one before.
+    """
+
+    file: int
+    number: int
+    files: tuple[SourceFile, ...]
+    piece: cut.Piece | None = None
+    bytes_on_disk: int = 0
+
+    @property
+    def key(self) -> str:
+        """The portion's name: sorted, they are in the order of the input."""
+        return f"{self.file:07d}-{self.number:07d}"
+
+    def items(self, format: Format, options: Options) -> Iterator[tuple[str, Item]]:
+        """Everything in it, each with the name of its file, in order."""
+        for file in self.files:
+            items = _units(file, format, options) if self.piece is None else _lines(file, self.piece, format, options)
+            for item in items:
+                yield file.name, item
+
+
+def _units(file: SourceFile, format: Format, options: Options) -> Iterator[Item]:
+    """The units of a whole file; one that is none says why."""
+    if file.skip is not None:
+        yield Rejected(file.name, "file" if file.is_lost else "skipped", file.skip)
+        return
+    nothing = True
+    try:
+        for item in read_units(file, format, options):
+            nothing = False
+            yield item
+    except OSError as error:
+        yield Rejected(file.name, "file", f"cannot be read ({error.strerror or error})")
+    except UnreadableError as error:
+        yield Rejected(file.name, "file", str(error))
+    else:
+        if nothing:
+            yield Rejected(file.name, "skipped", "is empty")
+
+
+def _lines(file: SourceFile, piece: cut.Piece, format: Format, options: Options) -> Iterator[Item]:
+    """The units of a piece of JSON lines: what `read_units` gives of the same lines."""
+    if piece.lost is not None:
+        yield piece.lost
+        return
+    data, start, line = piece.lines, 0, piece.line
+    while start < len(data):
+        end = data.find(b"\n", start) + 1 or len(data)
+        written = data[start:end]
+        if end - start > MAX_RECORD_BYTES:
+            yield cut.too_long(written, file.name, piece.offset + start, line, end - start)
+        elif (record := _usual(written, line, piece.offset + start)) is not None:
+            yield from units_or_rejected(record, file.name, format, options)
+        elif written.strip() not in _EMPTY_LINES:
+            found = parse_line(written, file.name, piece.offset + start, line)
+            yield from [found] if isinstance(found, Rejected) else units_or_rejected(found, file.name, format, options)
+        start, line = end, line + 1
+
+
+def _usual(data: bytes, line: int, offset: int) -> Record | None:
+    """The record of a line without surprises, as `parse_line` gives it."""
+    if len(data) > _LONG_LINE_BYTES:
+        return None
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return Record(line, value, offset) if type(value) is dict else None
+
+
+def files_of(sources: Sequence[Path]) -> Iterator[SourceFile]:
+    """The files of the sources in order; what a folder holds besides records is marked as skipped."""
+    for source in sources:
+        if source.is_dir() and (written := _canonical_files(source)):
+            yield from written
+            continue
+        for file in walk(source):
+            if not source.is_dir():
+                yield replace(file, skip=None) if file.path.is_file() else file
+            elif file.skip is None and kind_of(file.name) not in KINDS:
+                yield replace(file, skip=f"is neither JSON nor a table ({kind_of(file.name) or 'no extension'})")
+            else:
+                yield file
+
+
+def _canonical_files(folder: Path) -> list[SourceFile]:
+    """The chats and preferences of a folder that `convert` or `synth` wrote."""
+    paths = [path for pattern in _CANONICAL for path in sorted(folder.glob(pattern))]
+    return [SourceFile(path, path.name) for path in paths]
+
+
+def portions_of(sources: Sequence[Path], format: Format) -> Iterator[Portion]:
+    """The portions of files and folders in order."""
+    number, waiting = 0, list[SourceFile]()
+    for file in files_of(sources):
+        if _is_cut(file, format):
+            if waiting:
+                yield _whole(number, waiting)
+                number, waiting = number + 1, []
+            yield from _pieces(number, file)
+            number += 1
+            continue
+        waiting.append(file)
+        if len(waiting) >= PORTION_FILES or sum(map(_size, waiting)) >= cut.PIECE_BYTES:
+            yield _whole(number, waiting)
+            number, waiting = number + 1, []
+    if waiting:
+        yield _whole(number, waiting)
+
+
+def _is_cut(file: SourceFile, format: Format) -> bool:
+    """Whether a file is large and made of lines that stand for themselves."""
+    if file.skip is not None:
+        return False
+    try:
+        return (file.member is not None or _size(file) >= CUT_BYTES) and is_line_by_line(file, format)
+    except (OSError, UnreadableError):
+        return False  # reading it says what is wrong
+
+
+def _pieces(number: int, file: SourceFile) -> Iterator[Portion]:
+    with file.open() as opened:
+        for k, piece in enumerate(cut.pieces_of(file, opened)):
+            yield Portion(number, k, (file,), piece, piece.bytes_on_disk)
+
+
+def _whole(number: int, files: Sequence[SourceFile]) -> Portion:
+    return Portion(number, 0, tuple(files), bytes_on_disk=sum(map(_size, files)))
+
+
+def _size(file: SourceFile) -> int:
+    try:
+        return file.path.stat().st_size if file.member is None and file.path.is_file() else 0
+    except OSError:
+        return 0

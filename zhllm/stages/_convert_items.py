@@ -1,0 +1,50 @@
+"""A chat or a preference as convert handles it: its texts, what tells it from others, how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+import xxhash
+
+from zhllm.text.chats import Chat, Preference
+
+CHATS, PREFERENCES = "chats", "preferences"
+KINDS = (CHATS, PREFERENCES)
+CASE_CHARS = 160
+Item = Chat | Preference
+
+
+def texts_of(item: Item) -> Iterator[str]:
+    """The texts of a chat or a preference, in order."""
+    for message in item.messages if isinstance(item, Chat) else item.prompt:
+        yield message["content"]
+    if isinstance(item, Preference):
+        yield from (text for text in (item.chosen, item.rejected) if text is not None)
+
+
+def key_of(item: Item) -> bytes:
+    """16 bytes, equal for chats of one prompt, and for preferences between the same answers to one prompt."""
+    if isinstance(item, Chat):
+        return item.prompt_digest()
+    asked = orjson.dumps([(message["role"], message["content"].strip()) for message in item.prompt])
+    answers = (text for text in (item.chosen, item.rejected) if text is not None)
+    total = sum(xxhash.xxh3_128_intdigest(asked + b"\0" + text.strip().encode()) for text in answers)
+    return (total % (1 << 128)).to_bytes(16, "little")
+
+
+def sample_of_item(item: Item) -> str:
+    """How an item begins: what is asked last, and the answer."""
+    said = [*texts_of(item)]
+    if isinstance(item, Chat):
+        said = said[-2:]
+    return " → ".join(text[:CASE_CHARS].replace("\n", "⏎") for text in said[-3:])
+
+
+def read_item(kind: str, line: bytes) -> Item:
+    """A canonical line as what it was."""
+    value = orjson.loads(line)
+    more = (value["source"], value.get("meta", {}))
+    if kind == CHATS:
+        return Chat(value["id"], tuple(value["messages"]), *more)
+    return Preference(value["id"], tuple(value["prompt"]), value["chosen"], value["rejected"], *more)

@@ -1,0 +1,296 @@
+"""The first pass of `convert`: a portion is parsed, converted and linted block by block, and becomes a part."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import orjson
+
+from zhllm.stages._convert_files import Portion
+from zhllm.stages._convert_items import CASE_CHARS, CHATS, KINDS, PREFERENCES, Item, key_of, sample_of_item, texts_of
+from zhllm.stages._convert_lengths import Lengths, LengthSettings
+from zhllm.stages._convert_parts import CASES, LANGUAGES, ROW, Rows, Summary, lines_at, rejected_at, rows_at, summary_at
+from zhllm.text.chats import Chat, Preference
+from zhllm.text.document import Rejected
+from zhllm.text.lint.findings import Finding
+from zhllm.text.lint.linter import LintSettings, lint
+from zhllm.text.shapes.converting import converted
+from zhllm.text.shapes.record import FieldError, Format, Options, Unit, identity_of, language_matches
+
+# What is linted at a time.
+BLOCK_ITEMS = 4000
+BLOCK_CHARS = 2_000_000
+_LANGUAGES = {name: number for number, name in enumerate(LANGUAGES)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every portion is worked off."""
+
+    format: Format
+    options: Options
+    language: str | None
+    lint: LintSettings
+    lengths: LengthSettings | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A portion to convert; `settings` is a file, for some of them are large and all portions share them."""
+
+    portion: Portion
+    settings: Path
+    folder: Path
+
+
+def convert_portion(work: Work) -> float:
+    """Bring the part of a portion into the folder; the megabytes of input that were taken in for it.
+
+    Python looks for cycles of garbage seldom meanwhile: thousands of records are held at a time, none is in a cycle.
+    """
+    gc.set_threshold(200_000, *gc.get_threshold()[1:])
+    settings = _settings_at(work.settings)
+    with _PartWriter(work.folder / work.portion.key, settings) as part:
+        for name, item in work.portion.items(settings.format, settings.options):
+            if isinstance(item, Rejected):
+                part.refuse(item)
+            else:
+                part.take(item, name)
+        part.finish()
+    return work.portion.bytes_on_disk / 1e6
+
+
+@lru_cache(maxsize=1)
+def _settings_at(path: Path) -> Settings:
+    import pickle
+
+    settings: Settings = pickle.loads(path.read_bytes())  # written by this very run
+    return settings
+
+
+def _with_lengths(settings: LintSettings, lengths: Lengths | None) -> LintSettings:
+    return settings if lengths is None else replace(settings, lengths=lengths.of_conversations)
+
+
+def write_identity(folder: Path, settings: Settings) -> str:
+    """Write the chats about who the assistant is as a part of their own, the last one; its name."""
+    key = "9999999-0000000"
+    chats: list[Chat] = []
+    with _PartWriter(folder / key, settings) as part:
+        part.add(chats)
+        part.finish()
+    return key
+
+
+class _PartWriter:
+    """Takes units in order, lints what they give block by block, and writes it with a row each."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._path, self._settings = path, settings
+        self.summary = Summary()
+        self._lengths = None if settings.lengths is None else Lengths.of(settings.lengths)
+        self._lint = _with_lengths(settings.lint, self._lengths)
+        self._block = _Block()
+        self._files: dict[Path, BinaryIO] = {}
+        self._rows: dict[str, list[Rows]] = {kind: [] for kind in KINDS}
+        self._numbers: dict[str, int] = {}
+        self._counts: dict[tuple[str, str], int] = {}  # by file, and outcome or the shape that was converted
+
+    def __enter__(self) -> _PartWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def refuse(self, item: Rejected, count: int = 1) -> None:
+        """List input that became nothing; what was no record does not count as one."""
+        entry = {"file": item.file, "line": item.line, "field": item.field, "reason": item.reason}
+        if count > 1:
+            entry["records"] = count
+        self._write(rejected_at(self._path), orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+        if item.kind in ("skipped", "left out"):
+            self._count(item.file, "skipped" if item.kind == "skipped" else "left_out")
+            return
+        self._count(item.file, "rejected", count)
+        self.summary.reasons[item.reason if len(item.reason) < 60 else item.reason[:60] + "…"] += count
+        if item.kind == "file":
+            self._count(item.file, "damaged")
+        if len(self.summary.rejected) < CASES:
+            self.summary.rejected.append(entry)
+
+    def _count(self, file: str, outcome: str, count: int = 1) -> None:
+        key = (file, outcome)
+        self._counts[key] = self._counts.get(key, 0) + count
+
+    def take(self, unit: Unit, name: str) -> None:
+        """Convert a unit; it has exactly one outcome."""
+        settings = self._settings
+        if settings.language is not None and not language_matches(unit.value, settings.language):
+            self._count(name, "other_language", unit.count)
+            return
+        try:
+            found = converted(unit, identity_of(unit.value, f"{name}#{unit.line}"), name, settings.options)
+            if not found.chats and not found.preferences:
+                raise FieldError(unit.at, "gives neither a chat nor a preference")
+        except FieldError as error:
+            self.refuse(Rejected(name, "record", error.reason, None, unit.line, field=error.field), unit.count)
+            return
+        self._count(name, unit.shape, unit.count)
+        if found.repairs:
+            self._repaired(found.repairs, name, unit)
+        if found.facts:
+            self.summary.facts.update(found.facts)
+        block = self._block
+        block.add(found.chats, found.preferences, name, unit.line)
+        if len(block.chats) + len(block.preferences) >= BLOCK_ITEMS or block.chars >= BLOCK_CHARS:
+            self._flush()
+
+    def add(self, chats: Sequence[Chat]) -> None:
+        """Take chats that are of no record."""
+        self.summary.items["identity_chats"] += len(chats)
+        for number, chat in enumerate(chats, 1):
+            self._block.add([chat], (), chat.source, number)
+
+    def _repaired(self, repairs: Mapping[str, int], name: str, unit: Unit) -> None:
+        self.summary.repairs.update(repairs)
+        for repair in repairs:
+            self._case(f"repair {repair}", name, unit.line, "", str(unit.value)[:CASE_CHARS])
+
+    def _case(self, what: str, file: str, line: int, detail: str, text: str) -> None:
+        cases = self.summary.cases.setdefault(what, [])
+        if len(cases) < CASES:
+            cases.append([file, line, detail, text])
+
+    def _flush(self) -> None:
+        block, self._block = self._block, _Block()
+        if not block.chats and not block.preferences:
+            return
+        linted = lint(block.chats, block.preferences, self._lint)
+        self.summary.lint.update(linted.counts)
+        chats = _Linted(linted.chats, linted.chat_findings, linted.chat_languages, linted.dropped_chats)
+        self._write_items(CHATS, chats, block.chat_places)
+        preferences = _Linted(
+            linted.preferences, linted.preference_findings, linted.preference_languages, linted.dropped_preferences
+        )
+        self._write_items(PREFERENCES, preferences, block.preference_places)
+
+    def _write_items(self, kind: str, linted: _Linted, places: Sequence[tuple[str, int]]) -> None:
+        """Write what no finding drops; all findings are counted."""
+        items = linted.items
+        for place, found in enumerate(linted.findings):
+            if found:
+                self._found(kind, items[place], found, places[place])
+        kept = [place for place, finding in enumerate(linted.dropped) if finding is None]
+        self.summary.items[f"{kind}_made"] += len(items)
+        if len(kept) < len(items):
+            gone = Counter(finding for finding in linted.dropped if finding is not None)
+            self.summary.items[f"{kind}_dropped"] += gone.total()
+            self.summary.dropped.setdefault(kind, Counter()).update(gone)
+        if not kept:
+            return
+        self.summary.items[kind] += len(kept)
+        chosen = [items[place] for place in kept]
+        lines = [item.to_json() for item in chosen]
+        self._write(lines_at(self._path, kind), b"".join(lines))
+        rows = _rows_of(chosen, lines)
+        rows["file"] = [self._number(places[place][0]) for place in kept]
+        rows["line"] = [places[place][1] for place in kept]
+        rows["language"] = [_LANGUAGES[linted.languages[place]] for place in kept]
+        if self._lengths is not None and kind == CHATS:
+            rows["tokens"] = self._lengths.of_conversations([c.messages for c in chosen if isinstance(c, Chat)])
+        self._rows[kind].append(rows)
+
+    def _number(self, name: str) -> int:
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self.summary.names)
+            self.summary.names.append(name)
+        return number
+
+    def _found(self, kind: str, item: Item, found: Sequence[Finding], place: tuple[str, int]) -> None:
+        """Count the findings of an item, each name once, and remember the first cases."""
+        self.summary.findings.setdefault(kind, Counter()).update({name for name, _ in found})
+        for name, detail in found:
+            if len(self.summary.cases.get(name, ())) < CASES:
+                self._case(name, *place, detail, sample_of_item(item))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        file = self._files.get(path)
+        if file is None:
+            file = self._files[path] = path.open("wb")
+        file.write(data)
+
+    def finish(self) -> None:
+        """Write the rows and, when all else is on disk, the summary."""
+        self._flush()
+        for (name, outcome), count in self._counts.items():
+            self.summary.count(name, outcome, count)
+        for path, file in self._files.items():
+            file.close()
+            self.summary.sizes[path.name] = path.stat().st_size
+        for kind, rows in self._rows.items():
+            if rows:
+                path = rows_at(self._path, kind)
+                np.save(path, np.concatenate(rows))
+                self.summary.sizes[path.name] = path.stat().st_size
+        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
+        partial.write_bytes(self.summary.to_json())
+        partial.rename(summary_at(self._path))
+
+
+class _Linted(NamedTuple):
+    """Items of one kind after linting: their findings, languages, and what drops them."""
+
+    items: Sequence[Item]
+    findings: Sequence[Sequence[Finding]]
+    languages: Sequence[str]
+    dropped: Sequence[str | None]
+
+
+@dataclass
+class _Block:
+    """What is to be linted together, with the file and the line of each."""
+
+    chats: list[Chat] = field(default_factory=list)
+    preferences: list[Preference] = field(default_factory=list)
+    chat_places: list[tuple[str, int]] = field(default_factory=list)
+    preference_places: list[tuple[str, int]] = field(default_factory=list)
+    chars: int = 0
+
+    def add(self, chats: Sequence[Chat], preferences: Sequence[Preference], file: str, line: int) -> None:
+        """Add what a unit gave."""
+        place = (file, line)
+        for chat in chats:
+            self.chats.append(chat)
+            self.chat_places.append(place)
+            for message in chat.messages:
+                self.chars += len(message["content"])
+        for preference in preferences:
+            self.preferences.append(preference)
+            self.preference_places.append(place)
+            self.chars += sum(len(m["content"]) for m in preference.prompt)
+            self.chars += len(preference.chosen or "") + len(preference.rejected or "")
+
+
+def _rows_of(items: Sequence[Item], lines: Sequence[bytes]) -> Rows:
+    """The rows of items and their lines, but for place and tokens."""
+    rows = np.zeros(len(items), ROW)
+    rows["digest"] = np.frombuffer(b"".join([item.digest() for item in items]), "<u8").reshape(-1, 2)
+    rows["key"] = np.frombuffer(b"".join([key_of(item) for item in items]), "<u8").reshape(-1, 2)
+    rows["size"] = list(map(len, lines))
+    texts = [[*texts_of(item)] for item in items]
+    rows["chars"] = [sum(map(len, some)) for some in texts]
+    # Chinese has three bytes a character, and of text that is not ASCII hardly anything else stands in chats.
+    rows["wide"] = [sum([(len(t.encode()) - len(t)) // 2 for t in some if not t.isascii()]) for some in texts]
+    rows["turns"] = [min(len(some), 65535) for some in texts]
+    rows["tokens"] = -1
+    return rows
