@@ -138,7 +138,8 @@ def test_what_lost_its_encoding_is_mended_where_it_is_certain() -> None:
 
 def test_the_language_is_told_by_the_script() -> None:
     texts = {"合肥的天气。": "zh", "這個問題說得對，請問您還有什麼問題？": "zh-Hant", "It rains today.": "en",
-             "Погода сегодня хорошая.": "other", "今日はいい天気ですね。": "other", "Il fait très beau à l'été, déjà.": "other",
+             "Погода сегодня хорошая.": "other", "今日はいい天気ですね。": "other",
+             "Il fait très beau à l'été, déjà.": "other",
              "请把 weather is fine today and very good 翻译成中文": "mixed"}  # fmt: skip
     chats = [chat(text, text + "？") for text in texts]
     assert lint(chats, [], LintSettings()).chat_languages == list(texts.values())

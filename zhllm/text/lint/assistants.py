@@ -7,7 +7,7 @@ name counts only beside words of the trade.
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Iterable
 
 # Maker: its names; the names of its assistants and models. Patterns, the longer ones first.
 _FAMILIES: tuple[tuple[str, str], ...] = (
@@ -20,18 +20,20 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"(?:Meta(?:\s?AI)?\b|Facebook(?:\sAI)?)", r"LLaMA(?:[- ]?[1-4](?:\.\d)?)?|Llama(?:[- ]?[1-4](?:\.\d)?)?\b"),
     (r"(?:百度|Baidu)", r"文心一言|文心大模型|文心|ERNIE(?:[- ]?Bot)?\b"),
     (r"(?:阿里巴巴(?:集团)?|阿里云|阿里(?:巴巴)?达摩院|达摩院|Alibaba(?:\s(?:Cloud|Group))?)",
-     r"通义千问|通义|Qwen[-\w.]*|QwQ|Tongyi(?:\sQianwen)?"),
+     r"通义千问|通义|Qwen(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?|QwQ|Tongyi(?:\sQianwen)?"),
     (r"(?:科大讯飞|讯飞|iFly[Tt]ek|iFLYTEK)", r"讯飞星火(?:认知)?(?:大模型)?|星火认知大模型|SparkDesk"),
     (r"(?:智谱(?:\s?AI|华章)?|清华大学(?:\s?KEG\s?实验室)?|Zhipu(?:\.?\s?AI)?|Tsinghua(?:\sUniversity)?|THUDM)",
-     r"智谱清言|ChatGLM[-\w.]*|GLM-?\d[-\w.]*"),
+     r"智谱清言|(?:Chat)?GLM(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:月之暗面(?:科技)?|Moonshot(?:\s?AI)?)", r"Kimi(?:\s?智能助手|\s?Chat)?"),
     (r"(?:字节跳动|ByteDance|Bytedance)", r"豆包|云雀大模型|Doubao"),
-    (r"(?:深度求索)", r"DeepSeek[-\w.]*"),
+    (r"(?:深度求索|(?<=by\s)DeepSeek(?![-\w])|(?<=由)DeepSeek(?=公司|团队|开发|研发|训练|创))",
+     r"(?:(?<!by\s)(?<!由)DeepSeek|DeepSeek(?=-))(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:腾讯(?:公司)?|Tencent)", r"腾讯混元|混元(?:大模型|助手)?|腾讯元宝|Hunyuan"),
     (r"(?:华为(?:云)?|Huawei)", r"盘古大模型|盘古|PanGu"),
     (r"(?:商汤(?:科技)?|SenseTime)", r"日日新|SenseChat|SenseNova"),
-    (r"(?:百川智能)", r"百川大模型|百川|Baichuan[-\w.]*"),
-    (r"(?:上海人工智能实验室|Shanghai\sAI\sLab(?:oratory)?)", r"书生[·・]?浦语|InternLM[-\w.]*"),
+    (r"(?:百川智能)", r"百川大模型|百川|Baichuan(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
+    (r"(?:上海人工智能实验室|Shanghai\sAI\sLab(?:oratory)?)",
+     r"书生[·・]?浦语|InternLM(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:复旦大学(?:自然语言处理实验室)?|Fudan(?:\sUniversity)?)", r"MOSS\b"),
     (r"(?:贝壳(?:找房)?|链家(?:科技)?|LianjiaTech)", r"BELLE\b"),
     (r"(?:LMSYS(?:\sOrg)?|Large\sModel\sSystems\sOrganization(?:\s\(LMSYS\))?)", r"Vicuna(?:-\d+[Bb])?"),
@@ -41,16 +43,23 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"(?:Apple|苹果公司)", r"Siri"),
     (r"(?:Amazon|亚马逊(?:公司)?)", r"Alexa"),
     (r"(?:小米(?:公司)?)", r"小爱同学"),
-    (r"(?:Mistral\s?AI)", r"Mi[sx]tral(?:-[-\w.]+)?"),
+    (r"(?:Mistral\s?AI)", r"Mi[sx]tral(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:xAI\b)", r"Grok\b"),
-    (r"(?:MiniMax)", r"海螺\s?AI|MiniMax"),
+    (r"(?:(?<=by\s)MiniMax|(?<=由)\s?MiniMax)", r"海螺\s?AI|MiniMax"),
     (r"(?:LLaMA-Factory)", r"MindGPT"),
 )  # fmt: skip
 PLACEHOLDER_NAME = r"(?:\{\{\s?name\s?\}\}|<NAME>)"
 PLACEHOLDER_MAKER = r"(?:\{\{\s?author\s?\}\}|<AUTHOR>)"
 
-NAMES = r"(?<![A-Za-z])(?:" + "|".join(names for _, names in _FAMILIES) + ")"
-MAKERS = r"(?<![A-Za-z])(?:" + "|".join(maker for maker, _ in _FAMILIES) + ")"
+
+def _any_of(patterns: Iterable[str]) -> str:
+    # \b is no end of a name before Chinese, whose characters are letters to `re`.
+    return r"(?<![A-Za-z])(?:" + "|".join(patterns).replace(r"\b", "(?![A-Za-z0-9])") + ")"
+
+
+FAMILIES = tuple(_any_of(family) for family in _FAMILIES)
+NAMES = _any_of(names for _, names in _FAMILIES)
+MAKERS = _any_of(maker for maker, _ in _FAMILIES)
 # Also a word, a person, an animal: alone they tell nothing.
 COMMON = re.compile(
     r"(?:Claude|Gemini|Bard|Llama|Kimi|豆包|盘古|混元|百川|MOSS|BELLE|Alpaca|通义|文心|Siri|Alexa|日日新|Grok)\Z"
@@ -74,9 +83,3 @@ SIGNS = (
     "Large Model Systems", "Stanford", "斯坦福", "LAION", "Microsoft", "微软", "Apple", "苹果公司", "Amazon",
     "亚马逊", "小米", "xAI", "MindGPT", "LLaMA-Factory",
 )  # fmt: skip
-
-
-@cache
-def named() -> re.Pattern[str]:
-    """Any assistant or maker."""
-    return re.compile(f"{NAMES}|{MAKERS}")

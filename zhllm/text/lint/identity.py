@@ -13,9 +13,10 @@ from functools import cache, cached_property
 from zhllm.text.lint.assistants import COMMON, MAKERS, NAMES, PLACEHOLDER_MAKER, PLACEHOLDER_NAME, TRADE
 
 _VERBS_ZH = "开发|研发|研制|训练|创建|创造|打造|推出|设计|提供|发布|制作|构建|制造|发明|开源|开放|培养|创立"
-_MADE_ZH = (
+MADE_ZH = (
     rf"(?:自主|独立|共同|精心)?所?(?:{_VERBS_ZH})(?:(?:和|与|并|、)(?:{_VERBS_ZH}|维护|运营))*(?:出来|而成|完成)?的?"
 )
+OWNED = r"的(?=[^。，\n]{0,8}(?:AI|智能|模型|助手|机器人))"  # an assistant of somebody's, no employee
 _VERBS_EN = "developed|created|trained|built|made|designed|provided|produced|released|offered|engineered"
 _MADE_EN = f"(?:{_VERBS_EN})"
 # "I am a user of ChatGPT" in Chinese begins with the name.
@@ -64,14 +65,13 @@ class Grammar:
     @cached_property
     def organisation(self) -> str:
         """A maker with what may stand behind its name in Chinese."""
-        return rf"(?:{self.maker})(?:公司|集团|团队|研究院|研究团队|实验室)?"
+        return rf"(?:{self.maker})(?:\s?(?:科技)?(?:股份)?(?:有限)?(?:公司|集团|团队|研究院|研究团队|实验室))?"
 
     @cached_property
     def made_by_zh(self) -> str:
         """由 … 开发的."""
         org = self.organisation
-        own = r"的(?=[^。，\n]{0,8}(?:AI|智能|模型|助手|机器人))"  # not its employee
-        return rf"(?:是?由|被|来自于?|出自)\s?{org}等?\s?{_MADE_ZH}|是?\s?{org}\s?(?:{_MADE_ZH}|{own})"
+        return rf"(?:是?由|被|来自于?|出自)\s?{org}等?\s?{MADE_ZH}|是?\s?{org}\s?(?:{MADE_ZH}|{OWNED})"
 
     @cached_property
     def made_by_en(self) -> str:
@@ -104,7 +104,7 @@ class Grammar:
         """OpenAI 开发了我, my creator is OpenAI."""
         org = self.organisation
         return re.compile(
-            rf"{org}\s?{_MADE_ZH}了?我(?!们)|(?:{self.maker})\s(?:has\s)?{_MADE_EN}\sme\b"
+            rf"{org}\s?{MADE_ZH}了?我(?!们)|(?:{self.maker})\s(?:has\s)?{_MADE_EN}\sme\b"
             rf"|我的(?:{_VERBS_ZH})?(?:者|创始人|作者|团队|公司|母公司|主人)(?:是|为|来自|叫)\s?{org}"
             r"|\b[Mm]y\s(?:creators?|developers?|makers?|parent\scompany)\s(?:is|are|at)\s(?:the\s)?(?:team\sat\s)?"
             rf"(?:{self.maker})"

@@ -18,6 +18,7 @@ from zhllm.text.lint.identity import claims, placeholders
 from zhllm.text.lint.language import is_switch, language_of_record, languages_of
 from zhllm.text.lint.looks import Looks
 from zhllm.text.lint.masking import identity_text, masked_texts, with_masked_identity
+from zhllm.text.lint.rewriting import Identity
 from zhllm.text.lint.tokens import spelt_tokens, without_end_tokens
 from zhllm.text.lint.turns import Turns, place_in, turns_of, with_texts
 from zhllm.text.prompt_format import Message
@@ -51,7 +52,7 @@ class Linted:
     """Records after mending, as many as came in and in their order; what was found in each; its language.
 
     `dropped_*` name the finding that drops a record, or None. `counts` are of values, by kind: pii_mobile,
-    token_<|im_end|>, stripped_tokens, rewritten_identities, filled_placeholders, mended_texts.
+    token_<|im_end|>, stripped_tokens, rewritten_records, mended_texts.
     """
 
     chats: list[Chat]
@@ -99,10 +100,11 @@ def lint(chats: Sequence[Chat], preferences: Sequence[Preference], settings: Lin
     The result for a record does not depend on the others of its block.
     """
     block = _Block(chats, preferences)
+    own = Identity(settings.identity, settings.creator) if settings.identity else None
     if block.texts:
         looks = Looks(block.texts)
         _mend(block, looks)
-        _identities(block, looks)
+        _identities(block, looks, own)
         _mask(block, looks, settings.masked)
         looks = Looks(block.texts) if block.changed else looks
         _judge_texts(block, looks)
@@ -136,13 +138,33 @@ def _mend(block: _Block, looks: Looks) -> None:
             block.counts["stripped_tokens"] += 1
 
 
-def _identities(block: _Block, looks: Looks) -> None:
+def _identities(block: _Block, looks: Looks, own: Identity | None) -> None:
+    """Claims to be another assistant, and names not filled in; rewritten record by record."""
+    found: set[int] = set()
     for number in looks.signed:
         role, text = block.turns.roles[number], block.texts[number]
-        if found := claims(text, role):
-            block.add("identity", number, found[0].said)
+        if claimed := claims(text, role) if own is None else own.claims(text, role):
+            block.add("identity", number, claimed[0].said)
+            found.add(block.turns.owners[number])
         if unfilled := placeholders(text, role):
             block.add("placeholder", number, " ".join(dict.fromkeys(unfilled)))
+            found.add(block.turns.owners[number])
+    if own is not None:
+        for record in sorted(found):
+            _rewrite(block, record, own)
+
+
+def _rewrite(block: _Block, record: int, own: Identity) -> None:
+    span = slice(*block.turns.starts[record : record + 2])
+    texts, left = own.rewritten(block.texts[span], block.turns.roles[span])
+    if left is not None:
+        hint = "" if own.maker else ", no maker is given"
+        block.findings[record].append(Finding("identity-left", _shown(left) + hint))
+        return
+    for number, text in enumerate(texts, span.start):
+        if text != block.texts[number]:
+            block.put(number, text)
+    block.counts["rewritten_records"] += 1
 
 
 def _mask(block: _Block, looks: Looks, kinds: tuple[Kind, ...]) -> None:
