@@ -18,7 +18,7 @@ from zhllm.text.read.records import Record, read_records
 ROLES = ("system", "user", "assistant")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed, but not frozen: that takes four times as long to make
 class Chat:
     """Messages {"role", "content"}: perhaps one of the system, then user and assistant in turn, who ends.
 
@@ -46,7 +46,7 @@ class Chat:
         return _line(values, self.meta)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Preference:
     """Messages up to a user's, and two answers to them, the better and the worse.
 

@@ -22,7 +22,7 @@ def alpaca_messages(value: dict[str, Any]) -> tuple[Message, ...]:
     asked, more = text_of(value, "instruction"), text_of(value, "input") or text_of(value, "context")
     if not asked and not more:
         raise FieldError("instruction", "is empty, and so is input")
-    field = next((key for key in _ANSWERS if key in value), "output")
+    field = "output" if "output" in value else next((key for key in _ANSWERS if key in value), "output")
     return _messages(value, f"{asked}\n{more}" if asked and more else asked or more, field)
 
 
@@ -45,7 +45,7 @@ def _messages(value: dict[str, Any], asked: str, field: str) -> tuple[Message, .
     if not answer:
         raise FieldError(field, "is empty" if field in value else "is missing")
     last = ({"role": "user", "content": asked}, {"role": "assistant", "content": answer})
-    if not value.get("system") and not value.get("history") and not asked.startswith("Human"):
+    if "system" not in value and "history" not in value and not asked.startswith("Human"):
         return last
     return (*_system(value), *_earlier(value), *_spoken_before(asked), last[1])
 
