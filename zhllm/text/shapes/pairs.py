@@ -76,7 +76,7 @@ def _answer_turns(value: dict[str, Any], key: str) -> list[Turn]:
     if found is None:
         raise FieldError(key, "is missing" if key not in value else "is null")
     if isinstance(found, str):
-        talk = spoken_turns(checked_text(found, key))
+        talk = [] if _has_prompt(value) else spoken_turns(checked_text(found, key))
         if len(talk) > 1:
             return [Turn(role, _filled(text, key), f"{key}[{i}]") for i, (role, text) in enumerate(talk)]
         return [Turn("assistant", _filled(checked_text(found, key), key), key)]
@@ -91,11 +91,16 @@ def _answer_turns(value: dict[str, Any], key: str) -> list[Turn]:
     return turns_of({"messages": items}, Counter())
 
 
+def _has_prompt(value: dict[str, Any]) -> bool:
+    return list_key(value) is not None or any(value.get(key) for key in _PROMPTS)
+
+
 def _shared(chosen: list[Turn], rejected: list[Turn]) -> int:
     """How many turns both begin with."""
-    pairs = zip(chosen, rejected, strict=False)
-    same = [(a.role, a.content) == (b.role, b.content) for a, b in pairs]
-    return same.index(False) if False in same else max(0, min(len(chosen), len(rejected)) - 1)
+    for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)):
+        if (a.role, a.content) != (b.role, b.content):
+            return i
+    return min(len(chosen), len(rejected)) - (len(chosen) == len(rejected))
 
 
 def _is_talk(turns: list[Turn]) -> bool:
@@ -118,7 +123,8 @@ def _prompt_turns(value: dict[str, Any], repairs: Counter[str]) -> list[Turn]:
         return turns_of(value, repairs)
     key = next((key for key in _PROMPTS if value.get(key)), None)
     if key is None:
-        raise FieldError("prompt", f"is missing; keys: {', '.join(list(value)[:8])}")
+        empty = next((key for key in _PROMPTS if key in value), None)
+        raise FieldError(empty or "prompt", "is empty" if empty else f"is missing; keys: {', '.join(list(value)[:8])}")
     asked = text_of(value, key)
     talk = spoken_turns(asked)
     turns = _system_turns(value)

@@ -105,11 +105,17 @@ def _layout(file: SourceFile, format: Format) -> Layout:
         return "book"
     encoding = encoding_of(head)
     text = head.decode(encoding, "ignore").lstrip("\ufeff")
-    if (kind in TABLE_KINDS or format == "table") and _JSON.match(text) is None:
+    if _JSON.match(text) is None and (kind in TABLE_KINDS or format == "table" or _begins_with_header(text)):
         return "rows"
     if _AROUND.match(text):
         return "members"
     return "flat" if format in ("auto", "oasst-messages") and _begins_flat(file) else "records"
+
+
+def _begins_with_header(text: str) -> bool:
+    """Whether the first line names columns of questions and answers, as in a table that has lost its name."""
+    cells = [cell.strip(' "') for cell in re.split(r"[,;\t]", text.lstrip().partition("\n")[0][:1000])]
+    return bool(roles_of(cells, Options()))
 
 
 def _begins_flat(file: SourceFile) -> bool:
