@@ -263,7 +263,7 @@ def test_a_manifest_tells_from_what_a_folder_was_made(
 ) -> None:
     shown = show(capsys, toy.resized, "--manifest")
     assert re.search(r"stage +resize", shown) and re.search(r"\u3000+corpus +\S+ +clean +\w{12}  as it was read", shown)
-    assert "no stage's folder: not compared" in shown
+    assert "no stage's folder: not compared" in shown and "see above" in shown
     assert show(capsys, toy.resized, "--manifest", "--json") == (toy.resized / "manifest.json").read_text()
     made = stage("collect", tmp_path / "made", source=[toy.root / "zh.jsonl"])
     (made / "documents-00000.parquet").unlink()
@@ -271,6 +271,11 @@ def test_a_manifest_tells_from_what_a_folder_was_made(
     (made / "manifest.json").write_text('{"key": {}, "files": {}, "bytes": {}, "metrics": {}, "made_by": {}}')
     code, _, err = run(["show", str(made), "--manifest"], capsys)
     assert code == 3 and "is damaged" in err and err.count("\n") == 1
+
+
+def test_rows_are_not_read_with_another_tokenizer(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(["show", str(toy.packed), "--tokenizer", str(toy.tokenizer)], capsys)
+    assert code == 3 and "is not the tokenizer that" in err and err.count("\n") == 1
 
 
 def test_metrics_are_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
