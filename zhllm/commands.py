@@ -11,6 +11,7 @@ STAGES = {
     "pack": "Tokenise documents into fixed-length training rows.",
     "pretrain": "Continue (or start) pretraining on packed rows.",
     "convert": "Turn instruction data of many shapes into canonical chats.",
+    "synth": "Make question-answer chats from your own documents, with evidence.",
     "sft": "Fine-tune on chats, loss on the assistant's turns only.",
     "merge": "Fold adapters into their base: a plain model directory.",
     "export": "Write GGUF files and a Modelfile, proved against the source.",
