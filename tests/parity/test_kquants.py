@@ -194,26 +194,11 @@ def test_memory_does_not_grow_with_the_rows(type: T, monkeypatch: pytest.MonkeyP
     assert peak - result.nbytes < 2**20  # a float32 copy of all rows would take 2 MiB
 
 
-def test_each_k_quant_has_its_own_function_and_block_size() -> None:
-    rows = gaussian(3, 512)
-    for function, type in zip(
-        (kquants.quantize_q4_k, kquants.quantize_q5_k, kquants.quantize_q6_k), K_TYPES, strict=True
-    ):
-        data = function(rows)
-        assert data.dtype == np.uint8
-        assert data.shape == (3, 2 * GGML_QUANT_SIZES[type][1])
-        np.testing.assert_array_equal(data, kquants.quantize(rows, type))
-
-
-# The pairs of llama.cpp's llama-quant.cpp.
-@pytest.mark.parametrize(("type", "fallback"), [(T.Q4_K, T.Q5_0), (T.Q5_K, T.Q5_1), (T.Q6_K, T.Q8_0)])
-def test_a_row_length_that_the_block_does_not_divide_is_refused(type: T, fallback: T) -> None:
-    rows = gaussian(2, 288)
-    with pytest.raises(ValueError, match=rf"288 is not a multiple of 256.*{type.name}.*{fallback.name}"):
-        kquants.quantize(rows, type)
-    assert kquants.quantize(rows, fallback).shape == (2, 9 * GGML_QUANT_SIZES[fallback][1])
+def test_a_row_length_that_the_block_does_not_divide_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"288 is not a multiple of 256.*Q4_K"):
+        kquants.quantize(gaussian(2, 288), T.Q4_K)
     with pytest.raises(ValueError, match="40 is not a multiple of 32"):
-        kquants.quantize(rows[:, :40], fallback)
+        kquants.quantize(gaussian(2, 40), T.Q5_0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 65536.0, -65536.0])

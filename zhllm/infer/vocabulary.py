@@ -13,7 +13,8 @@ from tokenizers import Tokenizer as FastTokenizer
 from zhllm.errors import DataError, MissingError
 from zhllm.infer.llamacpp import LlamaServer, available
 from zhllm.model.directory import copy_tokenizer, write_model_config
-from zhllm.model.gguf_file import open_source, write_gguf
+from zhllm.model.gguf_file import open_source
+from zhllm.model.gguf_stream import write_gguf
 from zhllm.model.gguf_vocab import pre_tokenizer_name
 from zhllm.model.llama import Size, config_of, write_fresh
 from zhllm.vocab.byte_level import ByteLevelBase
@@ -55,7 +56,7 @@ def llama_cpp_encoder(source: Path | AnyTokenizer, parse_special: bool = False) 
         copy_tokenizer(folder, stub)
         write_model_config(stub, config_of(STUB, tokenizer.vocab_size, {}), tokenizer, tokenizer.vocab_size)
         file = stub / "stub.gguf"
-        write_gguf(open_source(stub), file, "f16", None, tokenizer.eos_id, lambda _: None)
+        write_gguf(open_source(stub), file, "f16", None, tokenizer.eos_id)
         with LlamaServer(file, n_ctx=256, n_parallel=1) as server:
             yield lambda texts: server.tokenize(texts, parse_special=parse_special)
 

@@ -1,4 +1,4 @@
-"""Model directories as GGUF files, streamed tensor by tensor, and back to float32 for proofs.
+"""A model directory as GGUF sees it: tensor names, the order of rows, and the metadata that describe the model.
 
 Source: the GGUF specification (ggml/docs/gguf.md); the q/k row order is llama.cpp's, which rotates
 neighbouring pairs where transformers rotates halves.
@@ -6,24 +6,19 @@ neighbouring pairs where transformers rotates halves.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
-from gguf import GGMLQuantizationType as T
+from numpy.typing import NDArray
 
-from zhllm.errors import DataError, ProofError
-from zhllm.model.gguf_read import GgufFile
-from zhllm.model.gguf_types import FILE_TYPES, tensor_type
-from zhllm.model.gguf_vocab import add_vocabulary
+from zhllm.errors import DataError
+from zhllm.model.gguf_types import FILE_TYPES, Mixture
 from zhllm.model.gguf_writer import GGUFWriter
-from zhllm.model.kquants import quantize
 from zhllm.model.llama import EMBED, HEAD, read_config
-from zhllm.model.tensors import F32, Array, Checkpoint, from_f32
+from zhllm.model.tensors import F32, Array, Checkpoint
 
 ARCHITECTURES = {
     "LlamaForCausalLM": (gguf.MODEL_ARCH.LLAMA, "llama"),
@@ -31,6 +26,10 @@ ARCHITECTURES = {
     "Qwen2ForCausalLM": (gguf.MODEL_ARCH.QWEN2, "qwen2"),
     "Qwen3ForCausalLM": (gguf.MODEL_ARCH.QWEN3, "qwen3"),
 }
+
+
+# Tensors kept mapped at once: as many as threads may be busy with.
+_MAPPED = 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,17 @@ class Source:
     weights: Checkpoint
     names: dict[str, str]  # transformers' name -> GGUF's
     architecture: str
+    _mapped: dict[str, Array] = field(default_factory=dict)
+
+    def mapped(self, name: str) -> Array:
+        """A tensor in storage dtype, memory-mapped; the last few stay so."""
+        found = self._mapped.get(name)
+        if found is None:
+            found = self.weights.raw(name)
+            for old in list(self._mapped)[: max(0, len(self._mapped) - _MAPPED + 1)]:
+                self._mapped.pop(old, None)
+            self._mapped[name] = found
+        return found
 
     @property
     def layers(self) -> int:
@@ -52,6 +62,17 @@ class Source:
     def tied(self) -> bool:
         """Whether the head is the embedding matrix."""
         return HEAD not in self.weights.specs
+
+    def mixture(self, file_type: str, has_importance: bool = False) -> Mixture:
+        """Which type each tensor gets in a file of this type."""
+        heads = int(self.config["num_attention_heads"])
+        shared = heads / int(self.config.get("num_key_value_heads") or heads)
+        return Mixture(file_type, self.layers, self.tied, shared, has_importance)
+
+    def row_order(self, name: str) -> NDArray[np.intp] | None:
+        """Which of a tensor's rows stands at each row of the GGUF tensor; None where the order is kept."""
+        heads = self.heads(name)
+        return None if heads is None else permute(np.arange(self.weights.specs[name].shape[0]), heads)
 
     def heads(self, name: str) -> int | None:
         """The number of heads by which a tensor's rows are permuted; None for those kept in order."""
@@ -97,55 +118,8 @@ def unpermute(rows: Array, heads: int) -> Array:
     return rows.reshape(heads, size, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def write_gguf(
-    source: Source, path: Path, file_type: str, template: str | None, end_id: int, on_tensor: Callable[[int], None]
-) -> None:
-    """Write one GGUF file; memory stays near the largest tensor. `on_tensor` hears of bytes written."""
-    writer = GGUFWriter(path, source.architecture)
-    _add_metadata(writer, source, path.stem, file_type)
-    add_vocabulary(writer, source.folder, source.weights.specs[EMBED].shape[0], template, end_id)
-    plan = list(_plan(source, file_type))
-    for name, shape, kind, _ in plan:
-        block, size = gguf.GGML_QUANT_SIZES[kind]
-        writer.add_tensor_info(name, shape, np.dtype(np.float32), math.prod(shape) // block * size, raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    for _, _, kind, values in plan:
-        data = encode(values(), kind)
-        writer.write_tensor_data(data)
-        on_tensor(data.nbytes)
-    writer.close()
-
-
-def _plan(source: Source, file_type: str) -> Iterator[tuple[str, tuple[int, ...], T, Callable[[], F32]]]:
-    """(GGUF name, shape, type, how to get the float32 values) of every tensor in file order."""
-    factors = rope_factors(source.config)
-    if factors is not None:
-        yield "rope_freqs.weight", factors.shape, T.F32, lambda: factors
-    for name, target in source.names.items():
-        spec = source.weights.specs[name]
-        kind = tensor_type(target, spec.shape, file_type, source.layers, source.tied)
-
-        def values(name: str = name) -> F32:
-            found, heads = source.weights.f32(name), source.heads(name)
-            return found if heads is None else permute(found, heads)
-
-        yield target, spec.shape, kind, values
-
-
-def encode(values: F32, kind: T) -> Array:
-    """Float32 values as the bytes of a GGUF type."""
-    if kind == T.F32:
-        return np.ascontiguousarray(values, np.float32)
-    if kind == T.F16:
-        return values.astype(np.float16)
-    if kind == T.BF16:
-        return from_f32(values, "BF16")
-    return quantize(values, kind)
-
-
-def _add_metadata(writer: GGUFWriter, source: Source, name: str, file_type: str) -> None:
+def add_model(writer: GGUFWriter, source: Source, name: str, file_type: str) -> None:
+    """Write what engines need to know of the model beside its vocabulary and tensors."""
     config = source.config
     heads = config["num_attention_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
@@ -202,40 +176,3 @@ def rope_factors(config: dict[str, Any]) -> F32 | None:
     smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
     factors: F32 = (1 / ((1 - smooth) / settings["factor"] + smooth)).astype(np.float32)
     return factors
-
-
-def read_back(file: GgufFile, source: Source) -> dict[str, F32]:
-    """Every tensor of a GGUF file by transformers' name, dequantised, q/k rows in transformers' order.
-
-    Raises ProofError when tensors or shapes are not those of the source.
-    """
-    wrong = [
-        target for name, target in source.names.items()
-        if target not in file.tensors or file.tensors[target].shape != source.weights.specs[name].shape
-    ]  # fmt: skip
-    if wrong:
-        raise ProofError(f"{file.path.name}: {len(wrong)} tensors are missing or misshapen, e.g. {wrong[:3]}.")
-    found: dict[str, F32] = {}
-    for name, target in source.names.items():
-        values, heads = file.tensors[target].f32(), source.heads(name)
-        found[name] = values if heads is None else unpermute(values, heads)
-    return found
-
-
-def largest_row_error(source: Source, weights: dict[str, F32]) -> tuple[float, str]:
-    """How far the worst row of all tensors is from the source, relative to its length, and where.
-
-    Rows shorter than 1 % of their tensor's are measured by that: float16 has no digits left for the
-    1e-38 that unused tokens have in some models.
-    """
-    worst = (0.0, "")
-    for name, values in weights.items():
-        wanted = source.weights.f32(name)
-        rows, found = (v.reshape(-1, v.shape[-1]) for v in (wanted, values))
-        lengths = np.linalg.norm(rows, axis=1)
-        lengths = np.maximum(lengths, 0.01 * np.sqrt(np.mean(lengths**2)))
-        errors = np.linalg.norm(found - rows, axis=1) / np.where(lengths == 0, 1, lengths)
-        row = int(np.argmax(errors))  # of a NaN, where there is one
-        if not errors[row] <= worst[0]:
-            worst = (float(errors[row]), f"row {row} of {name}")
-    return worst

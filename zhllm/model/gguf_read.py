@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from zhllm.errors import DataError
+from zhllm.model.gguf_blocks import dequantize
 from zhllm.model.tensors import F32, Array
 
 # The specification's gguf_metadata_value_type, in its order; 8 is a string, 9 an array.
@@ -27,16 +27,16 @@ STRING, ARRAY = 8, 9
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor: its type, its shape (rows first, as torch has it) and its bytes, (rows, bytes of a row)."""
+    """One tensor: type, shape (rows first, as torch has it), bytes (rows, bytes of a row), place in the file."""
 
     type: GGMLQuantizationType
     shape: tuple[int, ...]
     data: Array
+    offset: int = 0
 
     def f32(self) -> F32:
         """The values as float32."""
-        values: F32 = gguf.dequantize(self.data, self.type).reshape(self.shape).astype(np.float32, copy=False)
-        return values
+        return dequantize(self.data, self.type).reshape(self.shape)
 
 
 class GgufFile:
@@ -99,4 +99,4 @@ class GgufFile:
         block, block_bytes = GGML_QUANT_SIZES[kind]
         rows, row_bytes = math.prod(shape[:-1]), shape[-1] // block * block_bytes
         data = np.frombuffer(self._bytes, np.uint8, rows * row_bytes, at)
-        return Tensor(kind, shape, data.reshape(rows, row_bytes))
+        return Tensor(kind, shape, data.reshape(rows, row_bytes), at)

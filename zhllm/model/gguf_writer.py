@@ -13,12 +13,17 @@ from typing import Any
 import gguf
 import numpy as np
 from gguf import GGUFEndian, GGUFValueType
+from gguf.gguf_writer import WriterState
+from numpy.typing import NDArray
 
 _NUMBERS = {GGUFValueType.INT32: "<i4", GGUFValueType.UINT32: "<u4", GGUFValueType.FLOAT32: "<f4"}
 
 
 class GGUFWriter(gguf.GGUFWriter):  # type: ignore[misc]
     """Writes the bytes that `gguf.GGUFWriter` writes."""
+
+    state: WriterState
+    _written = 0  # bytes of the tensor being written
 
     def _pack_val(self, val: Any, vtype: Any, add_vtype: bool, sub_type: Any = None) -> bytes:
         if vtype == GGUFValueType.ARRAY and self.endianess == GGUFEndian.LITTLE and isinstance(val, list) and val:
@@ -27,6 +32,24 @@ class GGUFWriter(gguf.GGUFWriter):  # type: ignore[misc]
                 head = struct.pack("<I", vtype) if add_vtype else b""
                 return head + struct.pack("<IQ", kind, len(val)) + packed
         return super()._pack_val(val, vtype, add_vtype, sub_type)  # type: ignore[no-any-return]
+
+    def write_block(self, name: str, data: NDArray[Any], is_last: bool) -> None:
+        """Append some of the next tensor's bytes, after its last ones what aligns the next tensor.
+
+        `numpy.tofile`, which gguf-py takes, says of a full disk only how many items it wrote.
+        """
+        (file,) = self.fout
+        first = next(iter(self.tensors[0]))
+        assert name == first, f"{first} comes next, not {name}"
+        if self.state is WriterState.TI_DATA:
+            self.write_padding(file, file.tell())
+            self.state = WriterState.WEIGHTS
+        self._written += file.write(data.data)
+        if is_last:
+            size = self.tensors[0].pop(name).nbytes
+            assert self._written == size, f"{name}: {self._written} bytes for {size}"
+            self.write_padding(file, size)
+            self._written = 0
 
 
 def _packed(items: Sequence[Any], kind: Any) -> bytes | None:

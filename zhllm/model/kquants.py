@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 F32: TypeAlias = NDArray[np.float32]
 U8: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.bool_]
-Quantizer: TypeAlias = Callable[[F32, GGMLQuantizationType], U8]
+# Whole float32 0 … 63, (S, 8), and the F16 unit (S, 1) to multiply them by.
+_SixBit: TypeAlias = tuple[F32, NDArray[np.float16]]
+Quantizer: TypeAlias = Callable[[F32, GGMLQuantizationType, F32 | None], U8]
 
 _T = GGMLQuantizationType
 
-FALLBACK: Final = {_T.Q4_K: _T.Q5_0, _T.Q5_K: _T.Q5_1, _T.Q6_K: _T.Q8_0}
-"""The type of 32-value blocks that llama.cpp takes where 256 does not divide the row length."""
+_HERE: Final = (_T.Q4_K, _T.Q5_K, _T.Q6_K)
 
 _GGUF_PY: Final = (_T.Q4_0, _T.Q4_1, _T.Q5_0, _T.Q5_1, _T.Q8_0)
 
@@ -77,33 +78,17 @@ def quantize(
     for start in range(0, rows.shape[0], step):
         block = np.ascontiguousarray(rows[start : start + step], dtype=np.float32)
         _refuse_unstorable(block, start)
-        out[start : start + step] = convert(block, type)
+        out[start : start + step] = convert(block, type, None)
     return out
-
-
-def quantize_q4_k(rows: F32) -> U8:
-    """Float32 (N, 256 k) to Q4_K blocks, uint8 (N, 144 k): 4.5 bits a weight."""
-    return quantize(rows, _T.Q4_K)
-
-
-def quantize_q5_k(rows: F32) -> U8:
-    """Float32 (N, 256 k) to Q5_K blocks, uint8 (N, 176 k): 5.5 bits a weight."""
-    return quantize(rows, _T.Q5_K)
-
-
-def quantize_q6_k(rows: F32) -> U8:
-    """Float32 (N, 256 k) to Q6_K blocks, uint8 (N, 210 k): 6.5625 bits a weight."""
-    return quantize(rows, _T.Q6_K)
 
 
 @cache
 def llama_quantize_chunk() -> Quantizer | None:
-    """llama.cpp's own quantiser out of the xllamacpp wheel, or None where there is none.
+    """llama.cpp's own quantiser out of the xllamacpp wheel, which is not imported; None where there is none.
 
-    The function found takes float32 (N, row length) and gives uint8 (N, bytes per row). It runs
-    without the GIL, so threads may share a tensor's rows among them.
+    The function found takes float32 (N, row length), a type, and None or an importance (row length,), and
+    gives uint8 (N, bytes per row). It runs without the GIL, so threads may share a tensor's rows among them.
     """
-    # The package is not imported, only its shared object loaded: that starts no backend.
     spec = importlib.util.find_spec("xllamacpp")
     folders = [] if spec is None else spec.submodule_search_locations or []
     for path in (path for folder in folders for path in sorted(Path(folder).glob("*.so"))):
@@ -119,12 +104,17 @@ def llama_quantize_chunk() -> Quantizer | None:
     return None
 
 
-def _llama_engine(chunk: Callable[..., int], rows: F32, type: GGMLQuantizationType) -> U8:
+def _llama_engine(chunk: Callable[..., int], rows: F32, type: GGMLQuantizationType, importance: F32 | None) -> U8:
     """`quantize` by ggml_quantize_chunk."""
-    # Checked again for who calls this directly: on a bad length ggml aborts the process.
-    out = np.empty((rows.shape[0], _bytes_per_row(rows.shape, type)), np.uint8)
+    # On a bad length ggml aborts the process.
+    block_size, block_bytes = GGML_QUANT_SIZES[type]
+    if rows.ndim != 2 or rows.shape[1] % block_size or (importance is not None and len(importance) != rows.shape[1]):
+        raise ValueError(f"rows of shape {rows.shape} cannot be {type.name}: a block holds {block_size} values.")
+    out = np.empty((rows.shape[0], rows.shape[1] // block_size * block_bytes), np.uint8)
     rows = np.ascontiguousarray(rows, dtype=np.float32)
-    written = chunk(type.value, rows.ctypes.data, out.ctypes.data, 0, *rows.shape, None)
+    weights = None if importance is None else np.ascontiguousarray(importance, np.float32)
+    pointer = None if weights is None else weights.ctypes.data
+    written = chunk(type.value, rows.ctypes.data, out.ctypes.data, 0, *rows.shape, pointer)
     if written != out.nbytes:
         raise RuntimeError(f"ggml_quantize_chunk wrote {written} bytes, not {out.nbytes}")
     return out
@@ -132,16 +122,14 @@ def _llama_engine(chunk: Callable[..., int], rows: F32, type: GGMLQuantizationTy
 
 def _bytes_per_row(shape: tuple[int, ...], type: GGMLQuantizationType) -> int:
     """Bytes of one quantised row; raises ValueError for what cannot be quantised at all."""
-    if type not in FALLBACK and type not in _GGUF_PY:
-        names = ", ".join(t.name for t in (*_GGUF_PY, *FALLBACK))
+    if type not in _HERE and type not in _GGUF_PY:
+        names = ", ".join(t.name for t in (*_GGUF_PY, *_HERE))
         raise ValueError(f"type {type.name} is not written here. Choose one of {names}.")
     if len(shape) != 2:
         raise ValueError(f"rows have shape {shape}, but two dimensions (rows, length) are needed")
     block_size, block_bytes = GGML_QUANT_SIZES[type]
     if shape[1] % block_size:
-        advice = f" Use its fallback {FALLBACK[type].name}." if type in FALLBACK else ""
-        block = f"{block_size}, the block size of {type.name}"
-        raise ValueError(f"row length {shape[1]} is not a multiple of {block}.{advice}")
+        raise ValueError(f"row length {shape[1]} is not a multiple of {block_size}, the block size of {type.name}.")
     return int(shape[1] // block_size * block_bytes)
 
 
@@ -156,7 +144,7 @@ def _refuse_unstorable(block: F32, first_row: int) -> None:
     )
 
 
-def _numpy_engine(rows: F32, type: GGMLQuantizationType) -> U8:
+def _numpy_engine(rows: F32, type: GGMLQuantizationType, importance: None = None) -> U8:
     """`quantize` for rows already checked: contiguous float32 (N, row length)."""
     # Groups of tiny values overflow or divide 0 by 0, as in C; their F16 scale is 0 anyway.
     with np.errstate(all="ignore"):
@@ -180,14 +168,14 @@ class _Affine(NamedTuple):
     offsets: tuple[np.float32, ...]
 
 
-def _tenths(first: float, indices: Iterable[int]) -> tuple[np.float32, ...]:
+def tenths(first: float, indices: Iterable[int]) -> tuple[np.float32, ...]:
     """`first + 0.1 i` for each index i, with the float32 roundings of the C expression."""
     return tuple(np.float32(first) + np.float32(0.1) * np.float32(i) for i in indices)
 
 
 _AFFINE: Final = {
-    _T.Q4_K: _Affine(np.float32(15), _tenths(-1, range(21))),
-    _T.Q5_K: _Affine(np.float32(31), _tenths(-0.5, range(16))),
+    _T.Q4_K: _Affine(np.float32(15), tenths(-1, range(21))),
+    _T.Q5_K: _Affine(np.float32(31), tenths(-0.5, range(16))),
 }
 
 
@@ -201,7 +189,7 @@ class _Fit(NamedTuple):
 
 
 class _Groups(NamedTuple):
-    """What the affine search knows of its groups: `x` and weights (E, G), and sums (G,)."""
+    """What the affine search knows: `x` and weights (E, G), and sums (G,)."""
 
     x: F32
     weights: F32
@@ -209,14 +197,18 @@ class _Groups(NamedTuple):
     sum_wx: F32
 
 
-def _fit_affine(x: F32, kind: _Affine) -> _Fit:
-    """Weighted least-squares scale and minimum for each group of `x` (make_qkx2_quants).
-
-    A value's weight is its magnitude plus the group's root mean square. Of the plain min-max
-    fit and one refit for each offset, the one of least weighted squared error wins.
-    """
+def plain_weights(x: F32) -> F32:
+    """A value's weight without an importance matrix: its magnitude plus the group's root mean square."""
     rms = np.sqrt((x * x).sum(axis=0) / np.float32(len(x)))
-    weights = rms + np.abs(x)
+    weights: F32 = rms + np.abs(x)
+    return weights
+
+
+def fit_affine(x: F32, weights: F32, kind: _Affine) -> _Fit:
+    """Weighted least-squares scale and minimum for each group of `x` (make_qkx2_quants, make_qkx3_quants).
+
+    Of the plain min-max fit and one refit for each offset, the one of least weighted squared error wins.
+    """
     groups = _Groups(x, weights, weights.sum(axis=0), (weights * x).sum(axis=0))
     high, low = x.max(axis=0), np.minimum(x.min(axis=0), np.float32(0))
     span = high - low
@@ -226,7 +218,7 @@ def _fit_affine(x: F32, kind: _Affine) -> _Fit:
     scale = np.float32(1) / inverse
     scale[flat] = 0
     codes, work, spare = (np.empty_like(x) for _ in range(3))
-    _round_to_codes(x, low, inverse, kind.top, codes)
+    round_to_codes(x, low, inverse, kind.top, codes)
     best = _Fit(scale, inverse, low.copy(), low)
     best_error = _weighted_error(groups, codes, scale, low, work)
     for offset in kind.offsets:
@@ -234,7 +226,7 @@ def _fit_affine(x: F32, kind: _Affine) -> _Fit:
         span = high - best.low
         span[flat] = 1
         inverse = (offset + kind.top) / span
-        _round_to_codes(x, best.low, inverse, kind.top, codes)
+        round_to_codes(x, best.low, inverse, kind.top, codes)
         scale, low, solved = _solve_affine(groups, codes, work, spare)
         error = _weighted_error(groups, codes, scale, low, work)
         won = np.flatnonzero(solved & (error < best_error))
@@ -244,7 +236,7 @@ def _fit_affine(x: F32, kind: _Affine) -> _Fit:
     return best
 
 
-def _round_to_codes(x: F32, origin: F32, inverse: F32, top: np.float32, codes: F32) -> None:
+def round_to_codes(x: F32, origin: F32, inverse: F32, top: np.float32, codes: F32) -> None:
     """Write `round(inverse · (x - origin))`, clipped to 0 … top, into float32 `codes` (E, G)."""
     np.subtract(x, origin, out=codes)
     np.multiply(codes, inverse, out=codes)
@@ -284,9 +276,13 @@ def _write_q4_or_q5_k(blocks: F32, out: U8, kind: _Affine) -> None:
     A value reads back as `d · scale · code - dmin · minimum`, scale and minimum 6 bits a group.
     """
     x = np.ascontiguousarray(blocks.reshape(-1, 32).T)
-    fit = _fit_affine(x, kind)
-    scales, d = _six_bit(fit.scale.reshape(-1, 8))
-    minima, d_min = _six_bit(-fit.low.reshape(-1, 8))
+    fit = fit_affine(x, plain_weights(x), kind)
+    pack_affine(x, fit, _six_bit(fit.scale.reshape(-1, 8)), _six_bit(-fit.low.reshape(-1, 8)), kind.top, out)
+
+
+def pack_affine(x: F32, fit: _Fit, by_scale: _SixBit, by_minimum: _SixBit, top: np.float32, out: U8) -> None:
+    """Write the blocks of `x` (32, G) into `out`, with the group's scales and minima in six bits as given."""
+    (scales, d), (minima, d_min) = by_scale, by_minimum
     step = (d.astype(np.float32) * scales).reshape(-1)
     minimum = (d_min.astype(np.float32) * minima).reshape(-1)
     lost = np.flatnonzero(step == 0)
@@ -294,16 +290,16 @@ def _write_q4_or_q5_k(blocks: F32, out: U8, kind: _Affine) -> None:
     codes = x + minimum
     np.divide(codes, step, out=codes)
     np.rint(codes, out=codes)
-    np.clip(codes, np.float32(0), kind.top, out=codes)
+    np.clip(codes, np.float32(0), top, out=codes)
     # Codes under a zero scale are never looked at; llama.cpp leaves the search's in them.
     found = np.empty((len(x), len(lost)), np.float32)
-    _round_to_codes(x[:, lost], fit.origin[lost], fit.inverse[lost], kind.top, found)
+    round_to_codes(x[:, lost], fit.origin[lost], fit.inverse[lost], top, found)
     codes[:, lost] = found
     natural = codes.astype(np.uint8).T.reshape(-1, 8, 32)
     out[:, 0:2] = d.view(np.uint8)
     out[:, 2:4] = d_min.view(np.uint8)
     out[:, 4:16] = _pack_scale_pairs(scales.astype(np.uint8), minima.astype(np.uint8))
-    if kind.top > 15:
+    if top > 15:
         # Bit g of byte i is bit 4 of value i of group g.
         high = np.packbits(natural >> 4, axis=1, bitorder="little")
         out[:, 16:48] = high.reshape(-1, 32)
@@ -311,7 +307,7 @@ def _write_q4_or_q5_k(blocks: F32, out: U8, kind: _Affine) -> None:
     out[:, -128:] = (low[:, 0::2] | low[:, 1::2] << 4).reshape(-1, 128)
 
 
-def _six_bit(values: F32) -> tuple[F32, NDArray[np.float16]]:
+def _six_bit(values: F32) -> _SixBit:
     """(S, 8) values ≥ 0 as whole float32 0 … 63 and the F16 unit (S, 1) to multiply them by."""
     largest = values.max(axis=1, keepdims=True)
     inverse = np.where(largest > _TINY, np.float32(63) / largest, np.float32(0))
@@ -332,29 +328,30 @@ def _pack_scale_pairs(scales: U8, minima: U8) -> U8:
     return packed
 
 
-# Steps tried for Q6_K. 32 is not tried again at its place: rounding could let it win a lost tie.
-_SYMMETRIC_DIVISORS: Final = _tenths(32, (0, *range(-9, 0), *range(1, 10)))
+def symmetric_divisors(top: int) -> tuple[np.float32, ...]:
+    """Steps tried; `top` is not tried again at its place: rounding could let it win a lost tie."""
+    return tenths(top, (0, *range(-9, 0), *range(1, 10)))
 
 
-def _fit_symmetric(x: F32) -> tuple[F32, F32]:
-    """Scale and the codes' inverse step, each (G,), of `value ≈ scale · code`, code -32 … 31.
+def fit_symmetric(x: F32, weights: F32, divisors: tuple[np.float32, ...]) -> tuple[F32, F32]:
+    """Scale and the codes' inverse step, each (G,), of `value ≈ scale · code`, code -top … top - 1.
 
-    Least squares with weight value² (make_qx_quants, rmse_type 1): of the trial steps the one
-    whose codes explain most wins. The extreme value is given the negative end, so scales are
+    Weighted least squares (make_qx_quants, rmse_type 1): of the trial steps, the first of which is -top,
+    the one whose codes explain most wins. The extreme value is given the negative end, so scales are
     negative where it is positive. Both are 0 for a group that is all zero.
     """
+    top = divisors[0]
     extreme = np.take_along_axis(x, np.abs(x).argmax(axis=0)[None], axis=0)[0]
     zero = np.abs(extreme) < _ZERO
-    weights = x * x
     weights_x = weights * x
     scale, best = np.zeros_like(extreme), np.full_like(extreme, -1)
-    best_inverse = -_SYMMETRIC_DIVISORS[0] / extreme
+    best_inverse = -top / extreme
     codes, work = np.empty_like(x), np.empty_like(x)
-    for divisor in _SYMMETRIC_DIVISORS:
+    for divisor in divisors:
         inverse = -divisor / extreme
         np.multiply(x, inverse, out=codes)
         np.rint(codes, out=codes)
-        np.clip(codes, np.float32(-32), np.float32(31), out=codes)
+        np.clip(codes, -top, top - np.float32(1), out=codes)
         sum_xl = np.multiply(weights_x, codes, out=work).sum(axis=0)
         np.multiply(weights, codes, out=work)
         sum_l2 = np.multiply(work, codes, out=work).sum(axis=0)
@@ -372,7 +369,11 @@ def _write_q6_k(blocks: F32, out: U8) -> None:
     A value reads back as `d · scale · (code - 32)`.
     """
     x = np.ascontiguousarray(blocks.reshape(-1, 16).T)
-    scale, inverse = _fit_symmetric(x)
+    pack_q6_k(x, *fit_symmetric(x, x * x, symmetric_divisors(32)), out)
+
+
+def pack_q6_k(x: F32, scale: F32, inverse: F32, out: U8) -> None:
+    """Write the blocks of `x` (16, G) into `out`, with the scales found for its groups."""
     by_block = scale.reshape(-1, 16)
     extreme = np.take_along_axis(by_block, np.abs(by_block).argmax(axis=1)[:, None], axis=1)
     empty = np.abs(extreme[:, 0]) < _ZERO
