@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
 from zhllm.stages._export_config import ExportConfig, types_of
 
@@ -43,7 +42,6 @@ def run(config: ExportConfig, out: Path) -> Metrics:
     (out / "report.html").write_text(html_of(config.name, report), encoding="utf-8")
     if found is not None:
         (out / "Modelfile").write_text(modelfile(f"{config.name}-{report['kept'][0]}.gguf", found), encoding="utf-8")
-    say(f"{out / 'report.html'}: quality of every type")
     rows = {f"{name}_{kind}": value for kind, row in report["types"].items() for name, value in row.items()}
     return adapters | rows | {"kept": " ".join(report["kept"])}
 
