@@ -80,6 +80,18 @@ def test_what_is_not_cut_is_what_sft_would_learn(toy: Toy, seq_len: int) -> None
     assert ("cut: " in said) == bool(lost) == (seq_len < 500)
 
 
+def test_what_stands_behind_the_last_answer_to_learn_is_cut(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zhllm.tools import _show_tokens
+
+    def until_the_first_answer(messages: Any, *args: Any) -> Any:
+        return fit(messages[:2], *args)
+
+    monkeypatch.setattr(_show_tokens, "fit", until_the_first_answer)
+    spans = spans_of(tokens_of(toy, [*CHAT[:3], {**CHAT[3], "weight": 0}], None))
+    kept, cut = ([s for s in spans if (s.kind == "cut") == is_cut] for is_cut in (False, True))
+    assert spans == kept + cut and kept[-1].is_end and "不客气" in "".join(s.text for s in cut)
+
+
 def test_an_end_token_that_is_lost_is_said(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     from zhllm.tools import _show_tokens
     from zhllm.train.chats import TokenChat

@@ -117,9 +117,9 @@ class ChatTokens:
         seq_len = len(full.ids) if self.seq_len is None else self.seq_len
         fitted = fit(messages, self.format, self.tokenizer, seq_len, fitting)
         context = self._context(messages, full)
-        places = self._places(full, fitted, context)
-        yield Words(_counts(full, fitted, places))
         has_rest = messages[-1].get("weight", 1) == 0
+        places = self._places(full, fitted, context, has_rest)
+        yield Words(_counts(full, fitted, places))
         yield from self._verdict(full, fitted, fitting, has_rest)
         yield Tokens("", self._speller.spans(places))
 
@@ -131,12 +131,14 @@ class ChatTokens:
         every = tokenize(bare, self.format, self.tokenizer).learn
         return [would and not does for would, does in zip(every, full.learn, strict=True)]
 
-    def _places(self, full: TokenChat, fitted: TokenChat | None, context: Sequence[bool]) -> list[Place]:
+    def _places(
+        self, full: TokenChat, fitted: TokenChat | None, context: Sequence[bool], has_rest: bool
+    ) -> list[Place]:
         whole = [Place(i, "context" if c else "") for i, c in zip(full.ids, context, strict=True)]
         if fitted is None:
             return [Place(place.id, "cut") for place in whole]
         shown: list[Place] = []
-        for is_kept, old, new in _alignment(full.ids, fitted.ids):
+        for is_kept, old, new in _alignment(full.ids, fitted.ids, has_rest):
             if not is_kept:
                 shown += (Place(place.id, "cut") for place in whole[old])
             kept = whole[old] if is_kept else [Place(i) for i in fitted.ids[new]]
@@ -167,15 +169,15 @@ class ChatTokens:
                 yield Words("the last answer that is learnt has no end token: the model would not stop", is_alarm=True)
 
 
-def _alignment(full: Sequence[int], fitted: Sequence[int]) -> Iterator[tuple[bool, slice, slice]]:
+def _alignment(full: Sequence[int], fitted: Sequence[int], has_rest: bool) -> Iterator[tuple[bool, slice, slice]]:
     """(kept?, where in the whole chat, where in what is left of it), in order.
 
-    What is left ends as the chat does; before that it is compared, for a text that has lost its beginning
-    may be cut into other tokens.
+    What is left ends as the chat does, unless the chat goes on behind its last answer to learn (`has_rest`). The
+    others are compared, for a text that has lost its beginning may be cut into other tokens.
     """
     from difflib import SequenceMatcher
 
-    tail = _common(full[::-1], fitted[::-1])
+    tail = 0 if has_rest else _common(full[::-1], fitted[::-1])
     head = full[: len(full) - tail], fitted[: len(fitted) - tail]
     for tag, a, b, c, d in SequenceMatcher(None, *head, autojunk=False).get_opcodes() if any(head) else ():
         yield tag == "equal", slice(a, b), slice(c, d)
