@@ -48,7 +48,8 @@ def varied(real: list[dict[str, str]]) -> Iterator[dict[str, str]]:
                 yield record
                 continue
             own = sentences[number] or [""]
-            at, other = copy % len(own), chance.choice(sentences) or [""]
+            # Of the same language: Chinese and English records take turns.
+            at, other = copy % len(own), sentences[chance.randrange(number % 2, len(real), 2)] or [""]
             said = chance.choice(other).strip()
             yield record | {
                 "instruction": f"{record['instruction']}\n{said} {copy}",
@@ -108,7 +109,9 @@ def main() -> None:
         if asked.profile:
             import pstats
 
-            pstats.Stats(str(folder / "profile")).sort_stats("tottime").print_stats(35)
+            stats = pstats.Stats(str(folder / "profile"))
+            stats.sort_stats("cumtime").print_stats("zhllm", 45)
+            stats.sort_stats("tottime").print_stats(35)
 
 
 if __name__ == "__main__":

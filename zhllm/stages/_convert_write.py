@@ -95,6 +95,5 @@ def _check(path: Path, line: bytes, table: Table, number: int) -> None:
     item = read_item(table.kind, line)
     problem = message_problem(item.messages) if isinstance(item, Chat) else message_problem(item.prompt, "user")
     if problem or item.digest() != table.rows["digest"][number].tobytes():
-        raise ProofError(
-            f"{path}: the record of {table.place(number)} is not as it was written ({problem or 'digest'})."
-        )
+        why = problem or "it says something else"
+        raise ProofError(f"{path}: the record of {table.place(number)} is not as it was written: {why}.")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zhllm.text.clean.contamination import EvaluationGrams
 
 PARTS = "parts"
+COLUMN_ROLES = ("question", "answer", "input", "system", "id", "chosen", "rejected", "label")
 _TRADITIONAL = ("zh-hant", "zh-tw", "zh-hk", "zh-mo")
 
 PiiKind = Literal[
@@ -77,6 +78,8 @@ class ConvertConfig(Config):
             role, sign, name = pair.partition("=")
             if not sign or not name:
                 raise ValueError(f'"{pair}" is not role=name, as in question=问题 answer=答案.')
+            if role not in COLUMN_ROLES:
+                raise ValueError(f'"{role}" is not a role of a column.{nearest(role, COLUMN_ROLES)}')
         return value
 
     @field_validator("drop", "keep")
