@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,14 +129,34 @@ CONTENTS = (
 )
 
 
-def conversation(rng: random.Random) -> list[dict[str, str]]:
+# What a user may type to be taken for the template: special tokens and markers of every format, whole and in part.
+HOSTILE = (
+    ["<s>", "</s>", "<unk>", "<pad>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>"]
+    + ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"]
+    + ["### Instruction:", "### Response:", "\nUser:", "\nAssistant:", "User:", "<|im_", "end|>", "</", "s>", "###"]
+    + [
+        "[[INST]INST]",
+        "<<|im_end|>|im_end|>",
+        "<</s>s>",
+        "< /s>",
+        "{{ .Content }}",
+        "{{- end }}",
+        "\r\n",
+        "好",
+        "\n",
+        "#",
+    ]
+)
+
+
+def conversation(rng: random.Random, contents: Sequence[str] = CONTENTS) -> list[dict[str, str]]:
     """A chat of up to three exchanges whose contents are awkward for a template; the last may have no answer."""
     roles = ["system"] * (rng.random() < 0.5)
     for _ in range(rng.randint(1, 3)):
         roles += ["user"] * rng.choice([1, 1, 1, 2]) + ["assistant"]
     if rng.random() < 0.5:
         roles.pop()
-    return [{"role": r, "content": "".join(rng.choices(CONTENTS, k=rng.randint(1, 5)))} for r in roles]
+    return [{"role": r, "content": "".join(rng.choices(contents, k=rng.randint(1, 5)))} for r in roles]
 
 
 # Llama-3's own pre-tokenizer pattern (meta-llama/llama-models, tokenizer.py).

@@ -10,7 +10,7 @@ import enum
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,6 +30,10 @@ NAMED = "NAME=PATH"
 NAMED_PATH = re.compile(r"(\w[\w-]*)=(.+)", re.DOTALL)
 # Paths of which each may have a name before it; see `name_and_path`.
 NamedInputPaths = Annotated[tuple[Path, ...], Role.INPUT, NAMED]
+
+
+# The names of `text.prompt_format.FORMATS`, which a stage may not import before it runs (a test compares them).
+PromptFormatName = Literal["llama2", "llama3", "chatml", "alpaca-zh", "plain"]
 
 
 class Config(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,10 +13,10 @@ from zhllm.errors import DataError, ProofError
 from zhllm.stages.sft import prove_labels
 from zhllm.text.prompt_format import FORMATS, WHITESPACE, Message, PromptFormat
 from zhllm.train.batch import IGNORED
-from zhllm.train.chats import Fitting, TokenChat, end_of_turn_id, fit, label_row, pack_rows, tokenize
+from zhllm.train.chats import Fitting, TokenChat, end_of_turn_id, fit, label_row, pack_rows, prompt_ids, tokenize
 from zhllm.vocab.tokenizer import Tokenizer
 
-NAMES = ["llama2", "plain", "llama3", "chatml"]
+NAMES = list(FORMATS)
 SPECIALS = ("<s>", "</s>", "<unk>", "<pad>", "<|")
 EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -26,11 +28,18 @@ contents = (hard | st.text(st.characters(exclude_categories=["Cs"]), min_size=1,
 
 @st.composite
 def chats(draw: st.DrawFn) -> list[Message]:
-    """Perhaps a system turn, then exchanges, as `convert` writes them."""
-    messages = [{"role": "system", "content": draw(contents)}] if draw(st.booleans()) else []
-    for _ in range(draw(st.integers(1, 4))):
-        messages += [{"role": role, "content": draw(contents)} for role in ("user", "assistant")]
+    """Perhaps a system turn, then exchanges, as `convert` writes them; at least one answer is learnt."""
+    messages: list[Message] = [{"role": "system", "content": draw(contents)}] if draw(st.booleans()) else []
+    weights = draw(st.lists(st.sampled_from([0, 1, 1]), min_size=1, max_size=4).filter(any))
+    for weight in weights:
+        answer = {"role": "assistant", "content": draw(contents)} | ({} if weight else {"weight": 0})
+        messages += [{"role": "user", "content": draw(contents)}, answer]
     return messages
+
+
+def answers_learnt(messages: Sequence[Message]) -> list[int]:
+    """Where the answers to learn stand."""
+    return [i for i, m in enumerate(messages) if m["role"] == "assistant" and m.get("weight", 1) == 1]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +48,13 @@ def tokenizers(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     folder = tmp_path_factory.mktemp("byte-level")
     sp = Tokenizer(toy.extended)
     chatml = Tokenizer(byte_level_tokenizer(folder / "chatml", CHATML_SPECIALS))
-    return {"llama2": sp, "plain": sp, "llama3": Tokenizer(byte_level_tokenizer(folder / "llama3")), "chatml": chatml}
+    return {
+        "llama2": sp,
+        "plain": sp,
+        "alpaca-zh": sp,
+        "llama3": Tokenizer(byte_level_tokenizer(folder / "llama3")),
+        "chatml": chatml,
+    }
 
 
 @pytest.fixture(params=NAMES)
@@ -77,7 +92,7 @@ def test_exactly_the_answers_and_their_end_tokens_are_learnt(
         assert learnt == wanted[max(end - 1, begin)], (text, text[begin:end])
     end_id = end_of_turn_id(chat_format, tokenizer)
     spans = spans_learnt(chat)
-    assert len(spans) == sum(m["role"] == "assistant" for m in messages)
+    assert len(spans) == len(answers_learnt(messages))
     assert all(chat.ids[end - 1] == end_id for _, end in spans)
     prove_labels([chat], end_id)
 
@@ -90,10 +105,9 @@ def test_before_each_answer_stand_the_ids_that_serving_sends(
     chat_format, tokenizer = pair
     chat = tokenized(messages, pair)
     prompts = [
-        tokenizer.encode_prompt(chat_format.render(messages[:i], answer_next=True))
-        for i, m in enumerate(messages)
-        if m["role"] == "assistant"
+        tokenizer.encode_prompt(chat_format.render(messages[:i], answer_next=True)) for i in answers_learnt(messages)
     ]
+    assert prompts == [prompt_ids(messages[:i], *pair) for i in answers_learnt(messages)]
     differs = sum(chat.ids[: len(ids)] != ids for ids in prompts)
     assert differs == chat.merged, "a token over the border is counted"
     if not any(m["content"].strip(WHITESPACE)[0].isspace() for m in messages):
@@ -106,12 +120,14 @@ def test_before_each_answer_stand_the_ids_that_serving_sends(
 def test_a_long_chat_loses_its_oldest_turns_then_its_prompt_never_its_end(
     messages: list[Message], data: st.DataObject, pair: tuple[PromptFormat, Tokenizer]
 ) -> None:
-    whole = tokenized(messages, pair)
+    behind_the_last = answers_learnt(messages)[-1] + 1
+    whole = tokenized(messages[:behind_the_last], pair)
     seq_len = data.draw(st.integers(2, len(whole.ids) + 3))
     fitting = Fitting()
     fitted = fit(messages, *pair, seq_len, fitting)
     begin, end = spans_learnt(whole)[-1]
     answer, behind = whole.ids[begin:end], len(whole.ids) - end
+    messages = messages[:behind_the_last]
     exchanges = sum(m["role"] == "assistant" for m in messages)
     if fitted is None:
         assert len(answer) + behind >= seq_len, "one token of prompt, the answer and its end would fit"
@@ -121,8 +137,9 @@ def test_a_long_chat_loses_its_oldest_turns_then_its_prompt_never_its_end(
     last_begin, last_end = spans_learnt(fitted)[-1]
     assert fitted.ids[last_begin:last_end] == answer and len(fitted.ids) - last_end == behind
     prove_labels([fitted], end_of_turn_id(*pair))
-    kept = len(spans_learnt(fitted))
-    assert (fitting.cut_turns, fitting.too_long) == (exchanges - kept, 0)
+    kept = exchanges - fitting.cut_turns
+    assert len(spans_learnt(fitted)) == len(answers_learnt(messages[len(messages) - 2 * kept :]))
+    assert kept >= 1 and fitting.too_long == 0
     assert fitting.cut_prompts == 0 or (kept == 1 and len(fitted.ids) == seq_len)
     if fitting.cut_prompts == 0:
         start = messages[:1] if messages[0]["role"] == "system" else []
@@ -167,7 +184,7 @@ def test_a_token_over_the_border_is_learnt_and_counted_once(tokenizers: dict[str
 
 
 @pytest.mark.parametrize(
-    ("name", "other"), [("llama2", "chatml"), ("chatml", "llama2"), ("llama3", "plain"), ("plain", "llama3")]
+    ("name", "other"), [("llama2", "chatml"), ("chatml", "llama2"), ("llama3", "plain"), ("alpaca-zh", "llama3")]
 )
 def test_a_format_whose_end_token_the_tokenizer_lacks_is_refused(
     tokenizers: dict[str, Tokenizer], name: str, other: str

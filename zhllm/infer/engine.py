@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from zhllm.errors import DataError
+from zhllm.infer.llamacpp import until_stop
 from zhllm.model.directory import chat_template, check_vocabulary
 from zhllm.model.transformers_model import check_model_directory
 from zhllm.text.prompt_format import FORMATS, Message, PromptFormat, format_of
+from zhllm.train.chats import prompt_ids
 from zhllm.vocab.tokenizer import Tokenizer
 
 # llama.cpp takes the memory of the whole context at the start: 4 GB for a Llama-2-7B at 8192.
@@ -106,14 +108,13 @@ class TransformersEngine(Engine):
         import torch
 
         from zhllm.model.transformers_model import open_model
-        from zhllm.train.chats import end_of_turn_id
 
         self.chat_format = choose_format(model, chat_template(model), fallback_format)
         self.tokenizer = Tokenizer(model)
         check_vocabulary(model, self.tokenizer)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Any = open_model(model).to(self.device)
-        self.ends = sorted({self.tokenizer.eos_id, end_of_turn_id(self.chat_format, self.tokenizer)})
+        self.ends = self.chat_format.end_token_ids(self.tokenizer)
 
     @property
     def context(self) -> int:
@@ -121,7 +122,7 @@ class TransformersEngine(Engine):
         return int(self.model.config.max_position_embeddings)
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
-        ids = self.tokenizer.encode_prompt(self.chat_format.render(messages, answer_next=True))
+        ids = prompt_ids(messages, self.chat_format, self.tokenizer)
         if len(ids) >= self.context:
             limit = f"{self.tokenizer.folder} reads {self.context} with its answer"
             raise DataError(f"the prompt has {len(ids)} tokens, but {limit}. Shorten it.")
@@ -129,7 +130,7 @@ class TransformersEngine(Engine):
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the rendered prompt."""
-        return len(self.tokenizer.encode_prompt(self.chat_format.render(messages, answer_next=True)))
+        return len(prompt_ids(messages, self.chat_format, self.tokenizer))
 
     def answer_many(self, chats: Sequence[Sequence[Message]], max_tokens: int) -> list[str]:
         """The greedy answer to each chat, in batches of prompts of similar length."""
@@ -140,8 +141,11 @@ class TransformersEngine(Engine):
             indices = by_length[start : start + BATCH]
             made = greedy(self.model, [prompts[i] for i in indices], max_tokens, self.ends, self.context)
             for index, ids in zip(indices, made, strict=True):
-                answers[index] = decode_whole(self.tokenizer, ids).strip()
+                answers[index] = self._cut(decode_whole(self.tokenizer, ids)).strip()
         return answers
+
+    def _cut(self, text: str) -> str:
+        return "".join(until_stop(iter([text]), self.chat_format.stop_strings))
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
         """The answer as it is written, never half a character."""
@@ -150,7 +154,7 @@ class TransformersEngine(Engine):
         ids = torch.tensor([self._ids(messages)], device=self.device)
         generator = torch.Generator(self.device).manual_seed(sampling.seed)
         tokens = islice(_sampled(self.model, ids, sampling, self.ends, generator), self.context - ids.shape[1])
-        yield from decode_stream(self.tokenizer, tokens)
+        yield from until_stop(decode_stream(self.tokenizer, tokens), self.chat_format.stop_strings)
 
 
 def greedy(
@@ -268,11 +272,28 @@ class LlamaEngine(Engine):
         self._context = min(int(length), MAX_CONTEXT // parallel)
         self._stack = ExitStack()
         self._server = LlamaServer(model, n_ctx=self._context, n_parallel=parallel)
+        self._controls: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        """Start llama.cpp."""
+        """Start llama.cpp; DataError where the file lacks a special token of the format."""
         self._stack.enter_context(self._server)
+        try:
+            self._controls = self._control_ids()
+        except BaseException:  # `__exit__` does not run when `__enter__` raises
+            self._stack.close()
+            raise
         return self
+
+    def _control_ids(self) -> dict[str, int]:
+        tokens = self.chat_format.special_tokens
+        found = self._server.tokenize(tokens, parse_special=True)
+        for token, ids, as_text in zip(tokens, found, self._server.tokenize(tokens), strict=True):
+            if len(ids) != 1 or ids == as_text:
+                raise DataError(
+                    f'{self._server.model}: the format "{self.chat_format.name}" writes {token!r}, which is not a '
+                    "control token of this file. Choose another --prompt-format."
+                )
+        return {token: ids[0] for token, ids in zip(tokens, found, strict=True)}
 
     def __exit__(self, *error: object) -> None:
         """End the child."""
@@ -285,7 +306,8 @@ class LlamaEngine(Engine):
 
     def _ids(self, chats: Sequence[Sequence[Message]]) -> list[list[int]]:
         texts = [self.chat_format.render(chat, answer_next=True) for chat in chats]
-        return self._server.tokenize(texts, add_special=False, parse_special=True)
+        parts = [[self._controls.get(part, part) for part in self.chat_format.split(text)] for text in texts]
+        return self._server.tokenize_parts(parts)
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the rendered prompt."""
@@ -293,7 +315,8 @@ class LlamaEngine(Engine):
 
     def answer_many(self, chats: Sequence[Sequence[Message]], max_tokens: int) -> list[str]:
         """The greedy answer to each chat."""
-        return [done.text.strip() for done in self._server.complete_many(self._ids(chats), max_tokens)]
+        stops = list(self.chat_format.stop_strings)
+        return [d.text.strip() for d in self._server.complete_many(self._ids(chats), max_tokens, stop=stops)]
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
         """The answer as it is written, never half a character."""
@@ -306,6 +329,7 @@ class LlamaEngine(Engine):
             min_p=sampling.min_p,
             repeat_penalty=sampling.repeat_penalty,
             seed=sampling.seed,
+            stop=list(self.chat_format.stop_strings),
         )
         started = False
         for part in parts:

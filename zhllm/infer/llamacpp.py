@@ -122,6 +122,15 @@ class LlamaServer(LlamaHttp):
             raise StageError(f"llama.cpp tokenised {len(found)} of {len(texts)} texts.")
         return found
 
+    def tokenize_parts(self, prompts: Sequence[Sequence[str | int]]) -> list[list[int]]:
+        """Token ids of prompts in parts: ids stand as they are, text between them never becomes a control token.
+
+        A text is cut as behind a control token, with the leading space that a SentencePiece model adds there.
+        """
+        content = [part for parts in prompts for part in (*parts, SEPARATOR_ID)]
+        body = {"content": content, "add_special": False, "parse_special": False}
+        return _split(self._post("/tokenize", body)["tokens"]) if prompts else []
+
     def detokenize(self, ids: Sequence[int]) -> str:
         """Text of the ids; control tokens are spelt out, invalid bytes become U+FFFD.
 
@@ -177,7 +186,7 @@ class LlamaServer(LlamaHttp):
         stops = options.pop("stop")
         body = {"prompt": _plain(prompt), "stream": True, **options}
         with contextlib.closing(self._events("/completion", body)) as events:
-            yield from _until_stop((str(event.get("content", "")) for event in events), stops)
+            yield from until_stop((str(event.get("content", "")) for event in events), stops)
 
     def logprobs(self, prompt: Prompt, n: int) -> dict[int, float]:
         """Natural-log probabilities of the `n` likeliest next tokens, the likeliest first.
@@ -281,7 +290,7 @@ def _ends_inside_character(data: bytes) -> bool:
     return bool(decoder.getstate()[0])
 
 
-def _until_stop(chunks: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+def until_stop(chunks: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
     """The chunks up to the first stop string; what may become one is held back until it is not."""
     held = ""
     for chunk in chunks:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from zhllm.config import Config, InputPath, InputPaths, Role, nearest
+from zhllm.config import Config, InputPath, InputPaths, PromptFormatName, Role, nearest
 from zhllm.errors import DataError, ProofError
 from zhllm.manifest import checkpoints_of
 from zhllm.progress import bar, say
@@ -63,7 +63,7 @@ class ConvertConfig(Config):
         "keep", description="Different answers to one prompt: keep all, only the first one, or none of them."
     )
     tokenizer: InputPath | None = Field(None, description="Tokenizer directory: lengths are counted in its tokens.")
-    prompt_format: Literal["llama2", "llama3", "chatml", "plain"] = Field(
+    prompt_format: PromptFormatName = Field(
         "llama2", description="How turns are written, for lengths in tokens."
     )
     seq_len: int = Field(1024, gt=8, description="Tokens a row of sft; longer chats are counted (with --tokenizer).")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from zhllm.config import Config, InputPath, InputPaths
+from zhllm.config import Config, InputPath, InputPaths, PromptFormatName
 from zhllm.errors import DataError
 from zhllm.stage import Metrics, Stage
 
@@ -24,7 +24,7 @@ class EvaluateConfig(Config):
     data: InputPaths = Field(
         min_length=1, description="Texts (held-out shards of a clean folder) or questions (jsonl)."
     )
-    prompt_format: Literal["llama2", "llama3", "chatml", "plain"] | None = Field(
+    prompt_format: PromptFormatName | None = Field(
         None, description="Prompt format of a model that carries no chat template."
     )
     max_tokens: int = Field(64, gt=0, description="Longest answer, in tokens.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from zhllm.config import Config, InputPath, InputPaths
+from zhllm.config import Config, InputPath, InputPaths, PromptFormatName
 from zhllm.errors import DataError
 from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from zhllm.vocab.byte_level import ByteLevelExtension
     from zhllm.vocab.extend import Extension
     from zhllm.vocab.proof import Check
-
-ChatFormat = Literal["llama2", "llama3", "chatml", "plain"]
 
 
 class ExtendVocabConfig(Config):
@@ -33,7 +31,7 @@ class ExtendVocabConfig(Config):
     )
     max_pieces: int | None = Field(None, gt=0, description="Add at most this many (default: all).")
     pad_token: str | None = Field("<pad>", description="Pad token to add where the base has none.")
-    chat_format: ChatFormat | None = Field(
+    chat_format: PromptFormatName | None = Field(
         None, description="Add the special tokens of this chat format and write its template."
     )
     text: InputPaths = Field((), description="More text to prove and measure on (held out, best).")

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from zhllm.config import InputPath, InputPaths
+from zhllm.config import InputPath, InputPaths, PromptFormatName
 from zhllm.errors import DataError, ProofError
 from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
@@ -33,7 +33,7 @@ class SftConfig(TrainingConfig):
 
     chats: InputPaths = Field(description="convert folders, or chats-*.jsonl files.")
     trainable: Trainable = Field("lora", description="What learns; all else stays bit-identical.")
-    prompt_format: Literal["llama2", "llama3", "chatml", "plain"] = Field(
+    prompt_format: PromptFormatName = Field(
         "llama2", description="How turns are written; goes with the model from here on."
     )
     seq_len: int = Field(1024, gt=8, description="Tokens a row; longer chats lose their oldest turns.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from zhllm.config import PromptFormatName
 from zhllm.errors import DataError
 from zhllm.progress import say
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from zhllm.infer.engine import Engine, Sampling
     from zhllm.text.prompt_format import Message
 
-FORMATS = click.Choice(["llama2", "llama3", "chatml", "plain"])
+FORMATS = click.Choice(get_args(PromptFormatName))
 SHARE = click.FloatRange(0, 1, min_open=True)
 POSITIVE = click.FloatRange(0, min_open=True)
 

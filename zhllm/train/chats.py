@@ -41,13 +41,12 @@ class Fitting:
 
 def end_of_turn_id(chat_format: PromptFormat, tokenizer: Tokenizer) -> int:
     """The one id at which generation stops; DataError where the vocabulary lacks it."""
-    ids = tokenizer.encode_prompt(chat_format.end)
-    if len(ids) != 1 or tokenizer.decode(ids) != "":
-        raise DataError(
-            f'{tokenizer.folder}: the format "{chat_format.name}" ends a turn with {chat_format.end!r}, which is '
-            "not a special token of this tokenizer. Choose another --prompt-format."
-        )
-    return ids[0]
+    return chat_format.end_token_ids(tokenizer)[0]
+
+
+def prompt_ids(messages: Sequence[Message], chat_format: PromptFormat, tokenizer: Tokenizer) -> list[int]:
+    """The ids that serving gives the model: the rendered chat up to where its answer begins."""
+    return tokenizer.encode_prompt(chat_format.render(messages, answer_next=True), chat_format.special_tokens)
 
 
 def tokenize(messages: Sequence[Message], chat_format: PromptFormat, tokenizer: Tokenizer) -> TokenChat:
@@ -62,13 +61,14 @@ def tokenize(messages: Sequence[Message], chat_format: PromptFormat, tokenizer: 
         if segment.learn:
             borders.append((text, text + segment.text))
         text += segment.text
-    ids = tokenizer.encode_prompt(text)
+    controls = chat_format.special_tokens
+    ids = tokenizer.encode_prompt(text, controls)
     learn, merged = [False] * len(ids), 0
     for before, through in borders:
-        prompt = tokenizer.encode_prompt(before)
+        prompt = tokenizer.encode_prompt(before, controls)
         common = _common_prefix(prompt, ids)
         merged += common < len(prompt)
-        end = len(tokenizer.encode_prompt(through))
+        end = len(tokenizer.encode_prompt(through, controls))
         learn[common:end] = [True] * (end - common)
     return TokenChat(ids, learn, merged)
 
@@ -84,8 +84,11 @@ def fit(
     """The chat within `seq_len` tokens, its last answer and end token always whole.
 
     Oldest exchanges go first (a system turn stays), then the beginning of the prompt, of which one
-    token must stay. None where not even that fits (counted as too long), or there is no answer.
+    token must stay. What stands behind the last answer to learn teaches nothing and is left out. None
+    where not even the last fits (counted as too long), or there is no answer to learn.
     """
+    learnt = [i for i, message in enumerate(messages) if is_learnt(message)]
+    messages = messages[: learnt[-1] + 1] if learnt else messages
     chat, cut_turns = tokenize(messages, chat_format, tokenizer), 0
     while len(chat.ids) > seq_len and (shorter := _without_oldest_exchange(messages)) is not None:
         messages, cut_turns = shorter, cut_turns + 1
@@ -100,6 +103,11 @@ def fit(
     fitting.cut_prompts += surplus > 0
     fitting.merged_boundaries += chat.merged
     return TokenChat(chat.ids[surplus:], chat.learn[surplus:], chat.merged)
+
+
+def is_learnt(message: Message) -> bool:
+    """Whether a message is an answer to learn: the assistant's, and not only context ("weight": 0)."""
+    return bool(message["role"] == "assistant" and message.get("weight", 1) != 0)
 
 
 def _without_oldest_exchange(messages: Sequence[Message]) -> list[Message] | None:

@@ -37,6 +37,8 @@ class Tokenizer:
         self.fast = FastTokenizer.from_file(str(folder / "tokenizer.json"))
         self.config: dict[str, Any] = read_json(folder / "tokenizer_config.json")
         self.vocab_size: int = 1 + max(self.fast.get_vocab(with_added_tokens=True).values())
+        self._other_specials: dict[tuple[str, ...], re.Pattern[str] | None] = {}
+        self._engines: dict[tuple[str, ...], FastTokenizer] = {}
 
     @cached_property
     def _sp(self) -> Any:
@@ -55,7 +57,7 @@ class Tokenizer:
         text = token["content"] if isinstance(token, dict) else token
         return None if text is None else self.fast.token_to_id(text)
 
-    @property
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """The ids of all special tokens."""
         return frozenset(i for i, token in self.fast.get_added_tokens_decoder().items() if token.special)
@@ -116,10 +118,37 @@ class Tokenizer:
         """SentencePiece as it is in the middle of a text."""
         return sentencepiece_model.bare_processor(sentencepiece_model.load(self.folder))
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Ids of a rendered prompt: special tokens written in it become their ids; no BOS is added."""
+    def encode_prompt(self, text: str, controls: tuple[str, ...] | None = None) -> list[int]:
+        """Ids of a rendered prompt: special tokens written in it become their ids; no BOS is added.
+
+        With `controls` these alone do, and what is spelt like another one is text, as users may write it.
+        """
+        if controls is not None and (others := self._others(controls)) is not None and others.search(text):
+            return list(self._knowing(controls).encode(text, add_special_tokens=False).ids)
         self.fast.encode_special_tokens = False
         return list(self.fast.encode(text, add_special_tokens=False).ids)
+
+    def special_token_id(self, text: str) -> int | None:
+        """The id of the special token written so; None where there is none."""
+        found = self.fast.token_to_id(text)
+        return found if found in self.special_ids else None
+
+    def _others(self, controls: tuple[str, ...]) -> re.Pattern[str] | None:
+        if controls not in self._other_specials:
+            added = self.fast.get_added_tokens_decoder().values()
+            others = [re.escape(t.content) for t in added if t.special and t.content not in controls]
+            self._other_specials[controls] = re.compile("|".join(others)) if others else None
+        return self._other_specials[controls]
+
+    def _knowing(self, controls: tuple[str, ...]) -> FastTokenizer:
+        """The tokenizer that, asked to read special tokens as text, still knows these: they are marked ordinary."""
+        if controls not in self._engines:
+            content = json.loads(self.fast.to_str())
+            for token in content["added_tokens"]:
+                token["special"] = token["special"] and token["content"] not in controls
+            self._engines[controls] = FastTokenizer.from_str(json.dumps(content))
+            self._engines[controls].encode_special_tokens = True
+        return self._engines[controls]
 
     def decode(self, ids: Sequence[int], keep_special: bool = False) -> str:
         """Text of ids; special tokens are left out unless asked for."""
