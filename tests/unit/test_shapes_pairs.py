@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from shaped import made, refused
+from shaped import made, read, refused
+
+from zhllm.text.chats import Chat, Preference
 
 USER = {"role": "user", "content": "问？"}
 GOOD, BAD = {"role": "assistant", "content": "好"}, {"role": "assistant", "content": "坏"}
@@ -79,7 +82,8 @@ def test_a_list_of_outputs_is_best_first() -> None:
     ("value", "field", "reason"),
     [
         ({"prompt": "问", "chosen": "好"}, "rejected", "is missing"),
-        ({"prompt": "问", "chosen": None, "rejected": "坏"}, "chosen", "is null"),
+        ({"prompt": "问", "chosen": None, "rejected": None}, "chosen", "is null"),
+        ({"prompt": "问", "chosen": None}, "chosen", "is null"),
         ({"prompt": "问", "chosen": " ", "rejected": "坏"}, "chosen", "is empty"),
         ({"prompt": "问", "chosen": 5, "rejected": "坏"}, "chosen", "is neither text, nor a turn"),
         ({"prompt": "问", "chosen": [], "rejected": "坏"}, "chosen", "is neither text, nor a turn"),
@@ -129,3 +133,21 @@ def test_bad_labels() -> None:
     refused({"messages": [USER], "label": True}, "messages[0]", "is the last turn, but not an answer")
     refused({"messages": [], "label": True}, "messages", "is empty")
     refused({"prompt": "问", "completion": "", "label": True}, "messages", "is no list of turns")
+
+
+def test_canonical_records_come_back_as_they_are(tmp_path: Path) -> None:
+    evidence = {"evidence": {"text": "答", "start": 0}}
+    silent = {"role": "assistant", "content": "答", "weight": 0}
+    chats = [Chat("一", (USER, GOOD), "c", evidence), Chat("二", (USER, silent, USER, GOOD), "c", {"synthetic": True})]
+    halves = [
+        Preference("三", (USER,), "好", "坏", "p", {"language": "zh"}),
+        Preference("四", (USER,), "好", None, "p"),
+        Preference("五", (USER,), None, "坏", "p", {"language": "zh"}),
+    ]
+    for name, items in (("c", chats), ("p", halves)):
+        (tmp_path / name).write_bytes(b"".join(item.to_json() for item in items))
+        good, bad = read(tmp_path / name)
+        assert bad == []
+        assert [item for given in good for item in (*given.chats, *given.preferences)] == items
+    foreign = {"messages": [USER, GOOD], "meta": {"url": "x"}, "topic": "别处的"}
+    assert made(foreign).chats[0].meta == {}

@@ -13,7 +13,7 @@ from zhllm.text.shapes.conversations import turns_of
 from zhllm.text.shapes.moss import moss_turns
 from zhllm.text.shapes.oasst import oasst_converted
 from zhllm.text.shapes.pairs import kto_converted, preference_converted
-from zhllm.text.shapes.record import Converted, FieldError, Options, Unit
+from zhllm.text.shapes.record import Converted, FieldError, Options, Unit, canonical_meta
 from zhllm.text.shapes.squad import squad_converted
 from zhllm.text.shapes.tables import by_own_names
 from zhllm.text.shapes.turns import Turn, chat_messages
@@ -47,7 +47,7 @@ def _turn_converter(turns: Callable[[dict[str, Any], Counter[str]], list[Turn]])
     def convert(unit: Unit, identity: str, source: str, options: Options) -> Converted:
         repairs: Counter[str] = Counter()
         messages = chat_messages(turns(unit.value, repairs), repairs)
-        return Converted((Chat(identity, messages, source),), repairs=+repairs)
+        return Converted((Chat(identity, messages, source, canonical_meta(unit.value)),), repairs=+repairs)
 
     return convert
 

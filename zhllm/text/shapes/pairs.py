@@ -10,7 +10,7 @@ from zhllm.text.chats import Preference
 from zhllm.text.prompt_format import Message
 from zhllm.text.shapes.alpaca import history_of, spoken_turns
 from zhllm.text.shapes.conversations import SYSTEMS, content_text, list_key, turns_of
-from zhllm.text.shapes.record import Converted, FieldError, Options, Unit, checked_text, text_of
+from zhllm.text.shapes.record import Converted, FieldError, Options, Unit, canonical_meta, checked_text, text_of
 from zhllm.text.shapes.turns import Turn, prompt_messages
 
 # Better and worse, in the order in which they are looked for.
@@ -38,17 +38,36 @@ def preference_converted(unit: Unit, identity: str, source: str, options: Option
     if isinstance(value.get("output"), list) and pair_keys(value) is None:
         return _ranked(value, identity, source, repairs)
     keys = pair_keys(value) or PAIRS[0]
+    if keys[0] in value and keys[1] in value and (value[keys[0]] is None) != (value[keys[1]] is None):
+        return _half(value, keys, identity, source, repairs)
     chosen, rejected = (_answer_turns(value, key) for key in keys)
     shared = _shared(chosen, rejected)
     prompt = chosen[:shared] if shared or _is_talk(chosen) else _prompt_turns(value, repairs)
     if shared and prompt[0].role != "system":
         prompt = [*_system_turns(value), *prompt]
     texts = [_last(turns[shared:], key) for turns, key in zip((chosen, rejected), keys, strict=True)]
-    return Converted(preferences=_pairs(prompt, texts, keys[1], identity, source, repairs), repairs=repairs)
+    given = _pairs(prompt, texts, keys[1], identity, source, repairs, canonical_meta(value))
+    return Converted(preferences=given, repairs=repairs)
+
+
+def _half(value: dict[str, Any], keys: tuple[str, str], identity: str, source: str, repairs: Counter[str]) -> Converted:
+    """A record of which one answer is null: the other one was labelled, as in the canonical form."""
+    is_good = value[keys[0]] is not None
+    answer = _last(_answer_turns(value, keys[not is_good]), keys[not is_good])
+    prompt = prompt_messages(_prompt_turns(value, repairs), repairs)
+    chosen, rejected = (answer, None) if is_good else (None, answer)
+    half = Preference(identity, prompt, chosen, rejected, source, canonical_meta(value))
+    return Converted((), (half,), repairs, {"kto_good" if is_good else "kto_bad": 1})
 
 
 def _pairs(
-    prompt: list[Turn], texts: list[str], field: str, identity: str, source: str, repairs: Counter[str]
+    prompt: list[Turn],
+    texts: list[str],
+    field: str,
+    identity: str,
+    source: str,
+    repairs: Counter[str],
+    meta: Mapping[str, Any],
 ) -> tuple[Preference, ...]:
     messages = prompt_messages(prompt, repairs)
     for worse in texts[1:]:
@@ -56,7 +75,7 @@ def _pairs(
             raise FieldError(field, "is the same as the better answer")
     names = [identity] if len(texts) == 2 else [f"{identity}/{i}" for i in range(1, len(texts))]
     return tuple(
-        Preference(name, messages, texts[0], worse, source) for name, worse in zip(names, texts[1:], strict=True)
+        Preference(name, messages, texts[0], worse, source, meta) for name, worse in zip(names, texts[1:], strict=True)
     )
 
 
@@ -67,7 +86,7 @@ def _ranked(value: dict[str, Any], identity: str, source: str, repairs: Counter[
         raise FieldError("output", f"is a list of {len(outputs)}, which makes no pair")
     texts = [_filled(checked_text(text, f"output[{i}]"), f"output[{i}]") for i, text in enumerate(outputs)]
     prompt = _prompt_turns(value, repairs)
-    return Converted(preferences=_pairs(prompt, texts, "output[1]", identity, source, repairs), repairs=repairs)
+    return Converted(preferences=_pairs(prompt, texts, "output[1]", identity, source, repairs, {}), repairs=repairs)
 
 
 def _answer_turns(value: dict[str, Any], key: str) -> list[Turn]:

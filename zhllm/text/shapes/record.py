@@ -88,6 +88,15 @@ def identity_of(value: Mapping[str, Any], otherwise: str) -> str:
     return otherwise
 
 
+_CANONICAL = frozenset(("id", "messages", "prompt", "chosen", "rejected", "source", "meta"))
+
+
+def canonical_meta(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `meta` of a record that is canonical already (`synth` writes such), else nothing."""
+    meta = value.get("meta")
+    return meta if isinstance(meta, dict) and value.keys() <= _CANONICAL else {}
+
+
 def language_matches(record: Mapping[str, Any], language: str) -> bool:
     """Whether a record is of a language: `zh` takes zh-CN and zh_TW; a record that names none is taken."""
     prompt = record.get("prompt")
