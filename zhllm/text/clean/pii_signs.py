@@ -49,8 +49,6 @@ _PAIRS = ("微信", "薇信", "加微", "加薇", "我微", "我薇", "扣扣", 
 )
 _LETTER_PAIRS = ("vx", "wx", "qq")
 _ALL_PAIRS = (*_PAIRS, *_LETTER_PAIRS, "we")
-# For who looks for signs in another way: a text without one of these, in any case, holds no account.
-ACCOUNT_WORDS = (*_PAIRS, *_LETTER_PAIRS, "wech")
 _BEHIND_LETTERS = " \t(=:\"'/Vv123456789"  # beside Chinese, or a name
 _MAX_DIGITS = 21
 

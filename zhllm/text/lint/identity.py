@@ -118,6 +118,11 @@ def others() -> Grammar:
 
 
 @cache
+def _maker() -> re.Pattern[str]:
+    return re.compile(MAKERS)
+
+
+@cache
 def _name() -> re.Pattern[str]:
     return re.compile(NAMES)
 
@@ -137,7 +142,7 @@ def claims(text: str, role: str, grammar: Grammar | None = None) -> list[Claim]:
             said = grammar.said.match(text, lead.end())
             if said is not None and _SPEAKS.search(_rest_of_sentence(text, said.end())):
                 spans.append((lead.start(), said.end()))
-        if _PASSIVE.search(text):
+        if _PASSIVE.search(text) and _maker().search(text):
             spans += [match.span() for match in grammar.maker_first.finditer(text)]
     return [Claim(start, end, text[start:end]) for start, end in sorted(spans) if _is_own(text, start, end)]
 

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
 
 from zhllm.text.chats import Chat, Preference
 from zhllm.text.clean.blocks import block_of, block_ranges, normalise_all
@@ -15,7 +18,7 @@ from zhllm.text.lint.endings import EMOJI, cut_off
 from zhllm.text.lint.findings import DROPPED, Finding
 from zhllm.text.lint.garbled import lost_in, mended, mending
 from zhllm.text.lint.identity import claims, placeholders
-from zhllm.text.lint.language import is_switch, language_of_record, languages_of
+from zhllm.text.lint.language import LANGUAGES, is_switch, languages_of
 from zhllm.text.lint.looks import Looks
 from zhllm.text.lint.masking import identity_text, masked_texts, with_masked_identity
 from zhllm.text.lint.rewriting import Identity
@@ -83,6 +86,10 @@ class _Block:
         place = place_in(self.records[owner], number - self.turns.starts[owner])
         self.findings[owner].append(Finding(name, f"{place}: {_shown(detail)}"))
 
+    def suspects(self, found: Sequence[int]) -> list[int]:
+        """Texts that a search marked, and those that are no more what was searched."""
+        return sorted({*found, *self.changed})
+
     def put(self, number: int, text: str) -> None:
         """Replace text `number`."""
         self.texts[number] = text
@@ -104,6 +111,7 @@ def lint(chats: Sequence[Chat], preferences: Sequence[Preference], settings: Lin
     if block.texts:
         looks = Looks(block.texts)
         _mend(block, looks)
+        _strip_tokens(block, looks)
         _identities(block, looks, own)
         _mask(block, looks, settings.masked)
         looks = Looks(block.texts) if block.changed else looks
@@ -117,7 +125,7 @@ def lint(chats: Sequence[Chat], preferences: Sequence[Preference], settings: Lin
 
 
 def _mend(block: _Block, looks: Looks) -> None:
-    """Broken encodings, and control tokens at the end of answers."""
+    """Broken encodings, where it is certain what was meant."""
     for number in looks.garbled:
         text = block.texts[number]
         if (meant := mended(text)) != text:
@@ -126,7 +134,11 @@ def _mend(block: _Block, looks: Looks) -> None:
             block.add("garbled", number, f"mended: {mending(text, meant)}")
         if (lost := lost_in(meant)) is not None:
             block.add("garbled", number, lost)
-    for number in looks.signed:
+
+
+def _strip_tokens(block: _Block, looks: Looks) -> None:
+    """Control tokens at the end of answers."""
+    for number in block.suspects(looks.signed):
         role, text = block.turns.roles[number], block.texts[number]
         tokens = spelt_tokens(text, role)
         if not tokens:
@@ -141,12 +153,13 @@ def _mend(block: _Block, looks: Looks) -> None:
 def _identities(block: _Block, looks: Looks, own: Identity | None) -> None:
     """Claims to be another assistant, and names not filled in; rewritten record by record."""
     found: set[int] = set()
-    for number in looks.signed:
+    for number in block.suspects(looks.named):
         role, text = block.turns.roles[number], block.texts[number]
         if claimed := claims(text, role) if own is None else own.claims(text, role):
             block.add("identity", number, claimed[0].said)
             found.add(block.turns.owners[number])
-        if unfilled := placeholders(text, role):
+    for number in block.suspects(looks.signed):
+        if unfilled := placeholders(block.texts[number], block.turns.roles[number]):
             block.add("placeholder", number, " ".join(dict.fromkeys(unfilled)))
             found.add(block.turns.owners[number])
     if own is not None:
@@ -171,7 +184,7 @@ def _mask(block: _Block, looks: Looks, kinds: tuple[Kind, ...]) -> None:
     """Mask personal data in texts and in what comes with the records."""
     if not kinds:
         return
-    suspects = sorted({*looks.personal, *block.changed})
+    suspects = block.suspects(looks.personal)
     for number, (text, counts) in zip(suspects, masked_texts([block.texts[i] for i in suspects], kinds), strict=True):
         if counts:
             block.put(number, text)
@@ -200,6 +213,8 @@ _NOTHING = frozenset(
         "无输入",
     )
 )
+_MAX_NOTHING = max(map(len, _NOTHING)) + 2
+_ENDS = frozenset("。.！!？?")
 _LETTER = r"[\p{L}\p{N}]"
 
 
@@ -209,14 +224,14 @@ def _judge_texts(block: _Block, looks: Looks) -> None:
         text = block.texts[number]
         if not EMOJI.search(text):
             block.add("empty-turn", number, text.strip() or "no text")
-    fenced = set(looks.matching("```"))
-    for number, (text, role) in enumerate(zip(block.texts, block.turns.roles, strict=True)):
-        if len(text) <= 12 and text.strip().lower() in _NOTHING:
-            block.add("empty-turn", number, text.strip())
-        if role == "assistant" and (number in fenced or text[-1:] not in "。.！!？?"):
-            how = cut_off(text)
-            if how is not None:
-                block.add("truncated", number, how)
+    texts, roles = block.texts, block.turns.roles
+    for number in [i for i, text in enumerate(texts) if len(text) <= _MAX_NOTHING]:
+        if texts[number].strip().lower() in _NOTHING:
+            block.add("empty-turn", number, texts[number].strip())
+    fenced = looks.matching("```", looks.signed)
+    for number in sorted({*fenced, *(i for i, text in enumerate(texts) if text[-1:] not in _ENDS)}):
+        if roles[number] == "assistant" and (how := cut_off(texts[number])) is not None:
+            block.add("truncated", number, how)
 
 
 def _contaminated(block: _Block, against: EvaluationGrams) -> None:
@@ -238,47 +253,64 @@ def _order_problem(roles: tuple[str, ...], ends_with: str) -> str | None:
 
 def _judge_records(block: _Block, looks: Looks, settings: LintSettings) -> list[str]:
     """What only shows over a whole record: the order of roles, repetitions, languages; the language of each."""
-    of_texts = languages_of(looks)
-    languages = []
+    starts, roles = block.turns.starts, block.turns.roles
     for number, record in enumerate(block.records):
-        start, end = block.turns.starts[number : number + 2]
-        is_chat = isinstance(record, Chat)
-        messages = record.messages if isinstance(record, Chat) else record.prompt
-        problem = _order_problem(tuple([m["role"] for m in messages]), "assistant" if is_chat else "user")
+        end = starts[number + 1] if isinstance(record, Chat) else starts[number] + len(record.prompt)
+        problem = _order_problem(
+            tuple(roles[starts[number] : end]), "assistant" if isinstance(record, Chat) else "user"
+        )
         if problem:
             block.findings[number].append(Finding("role-order", problem))
-        _repeated(block, start, end, is_chat)
-        for at in range(start + 1, end):
-            if of_texts[at][:2] != of_texts[at - 1][:2] and block.turns.roles[at] == "assistant":
-                _switched(block, start, at, of_texts)
-        languages.append(language_of_record(of_texts[start:end]))
-        if settings.language and not _is_of(languages[-1], settings.language):
-            block.findings[number].append(Finding("language", languages[-1] or "no words"))
+    _repeated(block)
+    of_texts = languages_of(looks)
+    _switched(block, of_texts)
+    languages = _of_records(of_texts, starts)
+    if settings.language:
+        for number in [i for i, found in enumerate(languages) if not _is_of(found, settings.language)]:
+            block.findings[number].append(Finding("language", languages[number] or "no words"))
     return languages
 
 
-def _switched(block: _Block, start: int, at: int, of_texts: list[str]) -> None:
-    asked = max((i for i in range(start, at) if block.turns.roles[i] == "user"), default=None)
-    if asked is not None and is_switch(block.texts[asked], of_texts[asked], block.texts[at], of_texts[at]):
-        block.add("language-switch", at, f"{of_texts[asked]} asked, {of_texts[at]} answered")
+def _of_records(of_texts: list[str], starts: list[int]) -> list[str]:
+    """The language of each record from those of its texts: the one they all have, or mixed."""
+    kinds = ("", *LANGUAGES)
+    numbers = np.array([kinds.index(language) for language in of_texts], dtype=np.int64)
+    firsts = np.array(starts[:-1])
+    most = np.maximum.reduceat(numbers, firsts)
+    least = np.minimum.reduceat(np.where(numbers == 0, len(kinds), numbers), firsts)
+    return [kinds[high] if low >= high else "mixed" for low, high in zip(least.tolist(), most.tolist(), strict=True)]
+
+
+def _switched(block: _Block, of_texts: list[str]) -> None:
+    roles, owners = block.turns.roles, block.turns.owners
+    for at in [i for i, pair in enumerate(pairwise(of_texts), 1) if pair[0] != pair[1]]:
+        asked = at - 1
+        while roles[asked] == "assistant" and owners[asked] == owners[at] and asked:
+            asked -= 1
+        if roles[at] != "assistant" or roles[asked] != "user" or owners[asked] != owners[at]:
+            continue
+        if is_switch(block.texts[asked], of_texts[asked], block.texts[at], of_texts[at]):
+            block.add("language-switch", at, f"{of_texts[asked]} asked, {of_texts[at]} answered")
 
 
 def _is_of(language: str, wanted: str) -> bool:
     return language in ("", wanted) or (wanted == "zh" and language == "zh-Hant")
 
 
-def _repeated(block: _Block, start: int, end: int, is_chat: bool) -> None:
+def _repeated(block: _Block) -> None:
     """An answer that is the question, or an answer of before; the two answers of a preference that are one."""
-    texts, roles = block.texts, block.turns.roles
-    for at in range(start + 1, end):
-        if roles[at] != "assistant":
-            continue
-        if roles[at - 1] == "user" and texts[at] == texts[at - 1] and len(texts[at]) > 1:
-            block.add("repeated-turn", at, f"says the question: {texts[at]}")
-        elif is_chat and end - start > 3 and len(texts[at]) >= MIN_REPEATED_CHARS and texts[at] in texts[start:at]:
-            block.add("repeated-turn", at, f"said before: {texts[at]}")
-    if not is_chat and roles[end - 2] == "assistant" and texts[end - 1] == texts[end - 2]:
-        block.add("repeated-turn", end - 1, "both answers are the same")
+    texts, (_, roles, owners, starts) = block.texts, block.turns
+    for at in [i for i, (one, other) in enumerate(pairwise(texts), 1) if one == other]:
+        if roles[at] == "assistant" and owners[at] == owners[at - 1] and len(texts[at]) > 1:
+            same = roles[at - 1] == "assistant"
+            block.add("repeated-turn", at, "both answers are the same" if same else f"says the question: {texts[at]}")
+    for number in [i for i, (start, end) in enumerate(pairwise(starts)) if end - start > 3]:
+        start, end = starts[number : number + 2] if isinstance(block.records[number], Chat) else (0, 0)
+        said: set[str] = set()
+        for at in [i for i in range(start, end) if roles[i] == "assistant" and len(texts[i]) >= MIN_REPEATED_CHARS]:
+            if texts[at] in said:
+                block.add("repeated-turn", at, f"said before: {texts[at]}")
+            said.add(texts[at])
 
 
 def _too_long(block: _Block, lengths: Lengths, most: int) -> None:
@@ -301,11 +333,10 @@ def _too_long(block: _Block, lengths: Lengths, most: int) -> None:
 
 
 def _finished(block: _Block) -> list[Chat | Preference]:
-    changed = {block.turns.owners[number] for number in block.changed}
-    return [
-        _with_texts(block, number, record) if number in changed else record
-        for number, record in enumerate(block.records)
-    ]
+    finished = list(block.records)
+    for number in {block.turns.owners[number] for number in block.changed}:
+        finished[number] = _with_texts(block, number, finished[number])
+    return finished
 
 
 def _with_texts(block: _Block, number: int, record: Chat | Preference) -> Chat | Preference:
@@ -315,7 +346,9 @@ def _with_texts(block: _Block, number: int, record: Chat | Preference) -> Chat |
 
 def _linted(block: _Block, chats: int, languages: list[str], settings: LintSettings) -> Linted:
     finished = _finished(block)
-    dropped = [next((f.name for f in found if f.name in settings.drop), None) for found in block.findings]
+    dropped: list[str | None] = [None] * len(finished)
+    for number in [i for i, found in enumerate(block.findings) if found]:
+        dropped[number] = next((f.name for f in block.findings[number] if f.name in settings.drop), None)
     return Linted(
         [record for record in finished[:chats] if isinstance(record, Chat)],
         [record for record in finished[chats:] if isinstance(record, Preference)],

@@ -5,18 +5,24 @@ polars' searches run over UTF-8 at hundreds of megabytes a second; what they do 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from zhllm.text.clean.pii_kinds import words
-from zhllm.text.clean.pii_signs import ACCOUNT_WORDS
 from zhllm.text.lint.assistants import SIGNS
 from zhllm.text.lint.tokens import TOKEN_SIGNS
 
 _DIGIT, _APART = "[0-9０-９]", r"[-‐‑‒–—－ \t()（）.．]{0,5}"
 _PLATE = f"[{''.join(sorted(words('plate_provinces')))}][A-ZＡ-Ｚ]"
-_ACCOUNT = f"(?i:{'|'.join(ACCOUNT_WORDS).replace('+', '[+]')})|[ｖＶｗＷ][ｘＸ]|[ｑＱ]{{2}}"
+# Written out: searching for the words in any case takes twice as long.
+_ACCOUNT = (
+    "加[微薇vV]|[我+＋][微薇]|[微薇vV]信|扣扣|企鹅|[qQ][qQ群]|[vVwW][xX]|[wW][eE][cC][hH]|[ｖＶｗＷ][ｘＸ]|[ｑＱ]{2}"
+)
 _HEX = "[0-9a-fA-F０-９ａ-ｆＡ-Ｆ]"
 # Seven digits with at most five signs between two of them, four numbers with dots, a mailbox, a plate, an account.
 _LONG_NUMBER = rf"{_DIGIT}(?:{_APART}{_DIGIT}){{6}}"
@@ -29,6 +35,23 @@ _GARBLED = (
     "\\x{f0000}-\\x{10ffff}]"
 )
 
+# Letters of other scripts, Latin letters with accents, and Traditional characters one of which stands in nearly
+# every Traditional text of ten characters.
+HAN = "\u3400-\u4dbf\u4e00-\u9fff\\x{20000}-\\x{323af}"
+FOREIGN = "\u0370-\u1fff\u3041-\u30ff\uac00-\ud7a3\ufb1d-\ufdff\ufe70-\ufefc"
+ACCENTED = "\u00df-\u024f"
+TRADITIONAL = (
+    "這個們來時說國為會對過學與後還樣經發種動開關問題長門間見東車書無電話點實現當應將體從進種業產總標類間則處達給讓請"
+)
+# One search for all of these: each by itself would take as long, and few texts have any.
+_UNUSUAL = "|".join((_PERSONAL, _GARBLED, f"[{FOREIGN}{ACCENTED}{TRADITIONAL}]"))
+# Twice as fast as polars' search for many words.
+_NAMED, _SIGNED = (
+    "|".join(re.sub(r"([.()|\[\]{}])", r"\\\1", sign) for sign in signs)
+    for signs in (SIGNS, (*SIGNS, *TOKEN_SIGNS, "```"))
+)
+Numbers = npt.NDArray[np.int64]
+
 
 @lru_cache(maxsize=1)
 def _polars() -> Any:
@@ -38,40 +61,66 @@ def _polars() -> Any:
 
 
 class Looks:
-    """Some texts, and the numbers of those that each search marks."""
+    """Some texts, and the numbers of those that each search marks, in order."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        polars = _polars()
         self.texts = texts
-        self._series = polars.Series(texts, dtype=polars.String)
+        self._series = _polars().Series(texts, dtype=_polars().String)
 
-    def matching(self, pattern: str) -> list[int]:
-        """Texts in which a regular expression of Rust's matches."""
-        found: list[int] = self._series.str.contains(pattern).arg_true().to_list()
-        return found
+    def matching(self, pattern: str, among: Sequence[int] | Numbers | None = None) -> list[int]:
+        """Texts (of some, or of all) in which a regular expression of Rust's matches."""
+        return list(self._found(pattern, among, True))
 
-    def lacking(self, pattern: str) -> list[int]:
+    def lacking(self, pattern: str, among: Sequence[int] | Numbers | None = None) -> list[int]:
         """Texts in which it does not match."""
-        found: list[int] = (~self._series.str.contains(pattern)).arg_true().to_list()
+        return list(self._found(pattern, among, False))
+
+    def _found(self, pattern: str, among: Sequence[int] | Numbers | None, wanted: bool) -> list[int]:
+        series = self._series if among is None else self._series.gather(among)
+        places = np.flatnonzero(series.str.contains(pattern).to_numpy() == wanted)
+        found: list[int] = (places if among is None else np.asarray(among, dtype=np.int64)[places]).tolist()
         return found
+
+    def counts(self, pattern: str, among: Sequence[int]) -> Numbers:
+        """How often it matches in each of some texts."""
+        return np.asarray(self._series.gather(among).str.count_matches(pattern).to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def _unusual(self) -> list[int]:
+        return self.matching(_UNUSUAL)
+
+    def unusual(self, pattern: str) -> list[int]:
+        """What matches one of the patterns that `_UNUSUAL` is made of."""
+        return self.matching(pattern, self._unusual)
 
     @property
     def personal(self) -> list[int]:
         """What may hold personal data."""
-        return self.matching(_PERSONAL)
+        return self.unusual(_PERSONAL)
 
     @property
     def garbled(self) -> list[int]:
         """What may have lost its encoding."""
-        return self.matching(_GARBLED)
+        return self.unusual(_GARBLED)
 
     @cached_property
     def signed(self) -> list[int]:
         """What names an assistant, a maker, a control token or a placeholder, or has a code fence."""
-        found: list[int] = self._series.str.contains_any([*SIGNS, *TOKEN_SIGNS, "```"]).arg_true().to_list()
-        return found
+        return self.matching(_SIGNED)
 
-    @property
-    def sizes(self) -> tuple[list[int], list[int]]:
-        """Bytes and characters of each text."""
-        return self._series.str.len_bytes().to_list(), self._series.str.len_chars().to_list()
+    @cached_property
+    def named(self) -> list[int]:
+        """What names an assistant or a maker."""
+        return self.matching(_NAMED, self.signed)
+
+    @cached_property
+    def with_han(self) -> list[int]:
+        """What holds a Han character."""
+        bytes_, chars = self.sizes
+        return self.matching(f"[{HAN}]", np.flatnonzero(bytes_ > chars))
+
+    @cached_property
+    def sizes(self) -> tuple[Numbers, Numbers]:
+        """Bytes and characters of each text, [D] each."""
+        strings = self._series.str
+        return strings.len_bytes().to_numpy().astype(np.int64), strings.len_chars().to_numpy().astype(np.int64)

@@ -5,6 +5,7 @@ Full-width digits, letters and signs count as ASCII ones; the text keeps its own
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -24,13 +25,14 @@ _FOLDED = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0
     0xA0: 0x20,
     0x3000: 0x20,
 }
+_WIDE = re.compile("[\u00a0\u3000\uff01-\uff5e]")
 
 
 def masked_texts(texts: Sequence[str], kinds: Collection[Kind]) -> list[tuple[str, Counter[Kind]]]:
     """Each text with its personal data masked, line by line, and how many of each kind; idempotent."""
     if not texts or not kinds:
         return [(text, Counter()) for text in texts]
-    scanned = scan([text.translate(_FOLDED) for text in texts])
+    scanned = scan([_folded(text) for text in texts])
     done = [(text, Counter[Kind]()) for text in texts]
     for number, offset, length in reversed(list(scanned.places_of(with_personal_data(scanned)))):
         text, counts = done[number]
@@ -40,10 +42,14 @@ def masked_texts(texts: Sequence[str], kinds: Collection[Kind]) -> list[tuple[st
     return done
 
 
+def _folded(text: str) -> str:
+    return text.translate(_FOLDED) if _WIDE.search(text) else text
+
+
 def _masked_line(line: str, kinds: Collection[Kind]) -> tuple[str, Counter[Kind]]:
     counts: Counter[Kind] = Counter()
     # Again until nothing is left, as `pii.mask` does, and for the same reason.
-    while found := find(line.translate(_FOLDED), kinds):
+    while found := find(_folded(line), kinds):
         for one in reversed(found):
             line = line[: one.start] + PLACEHOLDERS[one.kind] + line[one.end :]
         counts.update(one.kind for one in found)

@@ -1,0 +1,66 @@
+"""What the linter does to any text: it says no more when it looks again, and its searches miss nothing."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zhllm.text.chats import Chat
+from zhllm.text.clean.pii import find
+from zhllm.text.lint.findings import FINDINGS
+from zhllm.text.lint.identity import claims
+from zhllm.text.lint.linter import Linted, LintSettings, lint
+from zhllm.text.lint.looks import Looks
+from zhllm.text.lint.masking import masked_texts
+
+PARTS = (
+    "我是", "ChatGPT", "，由", "OpenAI", "开发的", "人工智能助手", "。", "I am ", "Claude", ", made by ",
+    "Anthropic", "{{name}}", "作为", "文心一言", "不是", "<|im_end|>", "</s>", "\n\nHuman:", "手机 13812345678",
+    "１３９１２３４５６７８", "ç\x9a\x84æ\x98¯ä¸\x80", "\ufffd", "\u200b", "\x07", "```\n", "，", "京A·12345",
+    "wx: abc_1234", "QQ：123456789", "a@huiju.com.cn", "010-62345678", "8.8.4.4", "110101199003074477",
+    "6222021234567890128", "𠮷👨‍👩‍👧", " ", "\n", "基于GPT-4架构的", "是的，", "小慧", "合汇科技",
+)  # fmt: skip
+TEXTS = st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=6)), min_size=1, max_size=10).map("".join)
+SETTINGS = LintSettings(identity="小慧", creator="合汇科技")
+
+
+def linted(question: str, answer: str) -> Linted:
+    messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
+    return lint([Chat("1", messages, "a")], [], SETTINGS)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, TEXTS)
+def test_what_was_mended_is_not_found_again(question: str, answer: str) -> None:
+    once = linted(question, answer)
+    again = lint(once.chats, [], SETTINGS)
+    assert [m["content"] for m in again.chats[0].messages] == [m["content"] for m in once.chats[0].messages]
+    if once.dropped_chats == [None]:
+        found = {f.name for f in again.chat_findings[0] if FINDINGS[f.name].mends}
+        assert found <= {"garbled", "special-token"}  # what cannot be mended, and tokens inside a text
+        assert not claims(again.chats[0].messages[1]["content"].replace("小慧", ""), "assistant")
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS)
+def test_the_search_for_personal_data_misses_none(text: str) -> None:
+    found = any(find(line) for line in text.split("\n"))
+    assert not found or Looks([text]).personal == [0]
+    masked, counts = masked_texts([text], ("mobile", "email", "id_card", "bank_card", "qq", "wechat", "plate"))[0]
+    assert bool(counts) == (masked != text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
+def test_records_do_not_change_each_other(pairs: list[tuple[str, str]]) -> None:
+    chats = [chat for pair in pairs for chat in linted_input(*pair)]
+    together = lint(chats, [], SETTINGS)
+    for number, chat in enumerate(chats):
+        alone = lint([chat], [], SETTINGS)
+        assert alone.chats == [together.chats[number]]
+        assert alone.chat_findings == [together.chat_findings[number]]
+        assert alone.chat_languages == [together.chat_languages[number]]
+
+
+def linted_input(question: str, answer: str) -> list[Chat]:
+    return [Chat("1", ({"role": "user", "content": question}, {"role": "assistant", "content": answer}), "a")]
