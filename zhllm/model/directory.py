@@ -8,6 +8,7 @@ from typing import Any
 
 from zhllm.errors import DataError
 from zhllm.model.llama import read_config
+from zhllm.text.prompt_format import PromptFormat
 from zhllm.vocab.hf_files import TOKENIZER_FILES, write_chat_template, write_json
 from zhllm.vocab.tokenizer import Tokenizer, read_json
 
@@ -35,6 +36,27 @@ def set_chat_template(target: Path, template: str) -> None:
     """Give a directory this chat template, inline and as a file."""
     config = read_json(target / "tokenizer_config.json")
     write_chat_template(target, config, template)
+
+
+def set_prompt_format(target: Path, chat_format: PromptFormat, tokenizer: Tokenizer) -> None:
+    """Give a directory a format's chat template, and in generation_config.json the ids that end its answers.
+
+    DataError where the tokenizer lacks the format's end token.
+    """
+    decided = chat_format.generation_config(tokenizer)
+    set_chat_template(target, chat_format.jinja())
+    path = target / "generation_config.json"
+    write_json(path, {**(read_json(path) if path.is_file() else {}), **decided})
+
+
+def carry_prompt_format(source: Path, target: Path) -> None:
+    """Give a directory the chat template of another and its generation_config.json; nothing without a template."""
+    template = chat_template(source)
+    if template is None:
+        return
+    set_chat_template(target, template)
+    if (source / "generation_config.json").is_file():
+        shutil.copyfile(source / "generation_config.json", target / "generation_config.json")
 
 
 def chat_template(folder: Path) -> str | None:

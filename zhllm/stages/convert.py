@@ -63,9 +63,7 @@ class ConvertConfig(Config):
         "keep", description="Different answers to one prompt: keep all, only the first one, or none of them."
     )
     tokenizer: InputPath | None = Field(None, description="Tokenizer directory: lengths are counted in its tokens.")
-    prompt_format: PromptFormatName = Field(
-        "llama2", description="How turns are written, for lengths in tokens."
-    )
+    prompt_format: PromptFormatName = Field("llama2", description="How turns are written, for lengths in tokens.")
     seq_len: int = Field(1024, gt=8, description="Tokens a row of sft; longer chats are counted (with --tokenizer).")
     workers: Annotated[int, Role.RUNTIME] = Field(
         1, ge=1, description="Processes to convert with; the result is the same for any number."

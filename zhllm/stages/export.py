@@ -47,16 +47,8 @@ def run(config: ExportConfig, out: Path) -> Metrics:
 
 
 def modelfile(file: str, chat_format: PromptFormat) -> str:
-    """Ollama's Modelfile: the file, the template, where to stop.
-
-    Source: Ollama's Modelfile reference.
-    """
-    return (
-        f"FROM ./{file}\n"
-        f'TEMPLATE """{chat_format.go_template()}"""\n'
-        f'PARAMETER stop "{chat_format.end}"\n'
-        "PARAMETER temperature 0\n"
-    )
+    """Ollama's Modelfile beside the GGUF files, greedy as `zhllm chat` is."""
+    return chat_format.modelfile(f"./{file}", temperature=0)
 
 
 STAGE = Stage("export", 3, ExportConfig, run)

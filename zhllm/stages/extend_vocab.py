@@ -48,9 +48,11 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     zhllm extend-vocab --base llama2/ --pieces pieces --text clean -o tokenizer
     zhllm extend-vocab --base llama3/ --pieces vocab/zh_general --text clean -o tokenizer
     """
+    from zhllm.model.directory import set_prompt_format
     from zhllm.text.prompt_format import FORMATS
     from zhllm.text.read.shards import held_out
     from zhllm.vocab.bases import open_base
+    from zhllm.vocab.tokenizer import Tokenizer
 
     base = open_base(config.base)
     pieces = [piece for path in config.pieces for piece in read_pieces(path)]
@@ -62,6 +64,8 @@ def run(config: ExtendVocabConfig, out: Path) -> Metrics:
     lines = [line for text in texts for line in text.split("\n")]
     template = chat.jinja() if chat else chat_template_of(config.base)
     checks = write_and_prove(out, base, extension, lines, template)
+    if chat is not None:
+        set_prompt_format(out, chat, Tokenizer(out))
     proofs = {check.name: check.tried for check in checks}
     report = write_report(out, base, extension, texts, proofs)
     metrics: Metrics = {
@@ -156,4 +160,4 @@ def chat_template_of(base: Path) -> str | None:
     return chat_template(base) if base.is_dir() else None
 
 
-STAGE = Stage("extend-vocab", 3, ExtendVocabConfig, run)
+STAGE = Stage("extend-vocab", 4, ExtendVocabConfig, run)

@@ -32,7 +32,7 @@ def run(config: MergeConfig, out: Path) -> Metrics:
     \b
     zhllm merge --model resized --adapter pretrained -o merged
     """
-    from zhllm.model.directory import chat_template, copy_tokenizer, set_chat_template, write_model_config
+    from zhllm.model.directory import carry_prompt_format, copy_tokenizer, write_model_config
     from zhllm.model.llama import read_config
     from zhllm.model.lora import Adapter, merged_blocks
     from zhllm.model.tensors import Checkpoint, Writer
@@ -48,8 +48,7 @@ def run(config: MergeConfig, out: Path) -> Metrics:
             writer.write(name, merged_blocks(base, name, adapters))
     copy_tokenizer(config.model, out)
     for path in config.adapter:
-        if (template := chat_template(path)) is not None:
-            set_chat_template(out, template)
+        carry_prompt_format(path, out)
     tokenizer = Tokenizer(config.model)
     model_config = read_config(config.model)
     write_model_config(out, model_config, tokenizer, model_config["vocab_size"])
@@ -134,4 +133,4 @@ def read_dtype(folder: Path) -> str:
     return {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(largest.dtype, largest.dtype)
 
 
-STAGE = Stage("merge", 2, MergeConfig, run)
+STAGE = Stage("merge", 3, MergeConfig, run)

@@ -57,7 +57,7 @@ def run(config: SftConfig, out: Path) -> Metrics:
     zhllm sft --model merged --chats chats --prompt-format llama2 --epochs 3 -o tuned
     """
     from zhllm import ranks
-    from zhllm.model.directory import check_vocabulary, copy_tokenizer, set_chat_template
+    from zhllm.model.directory import check_vocabulary, copy_tokenizer, set_prompt_format
     from zhllm.stages._training_run import train_and_save
     from zhllm.text.prompt_format import FORMATS
     from zhllm.train.chats import Fitting, end_of_turn_id
@@ -73,7 +73,7 @@ def run(config: SftConfig, out: Path) -> Metrics:
     metrics = train_and_save(config, out, ChatData(config, tokenizer, train_chats, valid_chats, list(sources)))
     if ranks.is_main():
         copy_tokenizer(config.model, out)
-        set_chat_template(out, chat_format.jinja())
+        set_prompt_format(out, chat_format, tokenizer)
         if config.trainable == "all":
             (out / "config.json").write_bytes((config.model / "config.json").read_bytes())
     return {
@@ -199,4 +199,4 @@ def prove_labels(chats: list[TokenChat], end_id: int) -> None:
             raise ProofError(f"chat {number}: an answer's labels do not close with the end token {end_id}.")
 
 
-STAGE = Stage("sft", 3, SftConfig, run, resumable=True, parallel=True)
+STAGE = Stage("sft", 4, SftConfig, run, resumable=True, parallel=True)
