@@ -23,7 +23,7 @@ from zhllm.text.read.shards import read_documents
 from zhllm.text.synth.chunks import Chunk, chunks_of
 from zhllm.text.synth.near import Questions, digest_of
 from zhllm.text.synth.outline import Outline
-from zhllm.text.synth.pairs import Pair, chance, messages_of, meta_of
+from zhllm.text.synth.pairs import Pair, chance, language_of, messages_of, meta_of
 from zhllm.text.synth.rules import Refused, Settings, chosen, order_of, pairs_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _rules_of(settings: Settings, batch: list[Document]) -> list[Made]:
 
 
 def _made(document: Document, pairs: Sequence[Pair], refused: list[Refused], settings: Settings) -> Made:
-    language = "en" if settings.limits.language == "en" else "zh"
+    language = language_of(document.text, settings.limits.language)
     found = []
     for pair in pairs:
         chats = [

@@ -9,7 +9,7 @@ from zhllm.text.synth.answers import Answer, answers_in
 from zhllm.text.synth.chunks import Chunk
 from zhllm.text.synth.grounding import locate, question_problem, unanswerable_problem
 from zhllm.text.synth.outline import Outline
-from zhllm.text.synth.pairs import KINDS, Kind, Pair, refusal
+from zhllm.text.synth.pairs import KINDS, Kind, Pair, language_of, refusal
 from zhllm.text.synth.rules import Refused, Settings, problem_of
 from zhllm.text.synth.rules_section import kind_of
 
@@ -57,7 +57,7 @@ def _checked(pair: Pair, answer: Answer, chunk: Chunk, outline: Outline, setting
             return "unanswerable in a closed book", pair
         problem = question_problem(pair.question, limits)
         problem = problem or unanswerable_problem(pair.question, f"{' '.join(chunk.path)}\n{chunk.text}")
-        language = "zh" if limits.language == "any" else limits.language
+        language = language_of(text, limits.language)
         said = refusal(language, settings.seed, pair.question)
         return problem, _with(pair, answer=said, place=(chunk.start, chunk.end))
     place = locate(answer.evidence, chunk.text) if answer.evidence else None

@@ -16,12 +16,13 @@ MIN_COVERED = 0.5  # share of the answer's pairs of characters that the passage 
 MIN_SUPPORTED = 0.25  # the same in the evidence alone
 MIN_LANGUAGE_SHARE = 0.3
 
-_POINTS_AT_TEXT = re.compile(
+_NAMES_TEXT = re.compile(
     r"本[文段章篇](?!化|件|体)|[上下前后]文|(?:该|此|这[一]?|上述|下列|以上|以下)(?:段|文|篇|节|材料|内容|文章|文本|文档|片段|表格|条款)"
-    r"|(?:这|本)(?:本|份|张|篇|部|手册|制度|页)|这一(?:章|节|页)|(?:文|段|材料|文档|文章|原文)中|材料里|根据(?:材料|文章|文档|所给|提供)|如上|如下|前述|上述"
+    r"|(?:这|本)(?:本|份|张|篇|部|手册|制度|页)|这一(?:章|节|页)|(?:文|段|材料|文档|文章|原文)中|材料里|根据(?:材料|文章|文档|所给|提供)"
     r"|\b(?:the|this) (?:passage|text|document|article|paragraph|above)\b|\baccording to the (?:passage|text)\b",
     re.IGNORECASE,
 )
+_POINTS_BACK = re.compile("如[上下]|前述|上述")
 _POINTS_AT_NOTHING = re.compile(
     r"(?:^|[，,：])(?:它们?|他们?|她们?|这些?|那些?|该|其(?!他|中|余|实)|此(?!外)|前者|后者)|^(?:It|They|He|She|This|That)\b"
 )
@@ -31,7 +32,15 @@ _REFUSING = re.compile(
     re.IGNORECASE,
 )
 _NAMES = re.compile(r"[“「『《]([^”」』》]{1,40})[”」』》]|[A-Za-z][A-Za-z0-9]*(?:[-_.][A-Za-z0-9]+)*")
+_NEGATED_CHARS = 4
+_NEGATED = re.compile("(?:不得|不能|不可以|不应当?|不准|不许|禁止|严禁|不再?)([\u4e00-\u9fff]{1,4})")
+_NEGATIONS_BEFORE = ")(?<!".join(
+    ("不得", "不能", "不可以", "不应当", "不应", "不准", "不许", "禁止", "严禁", "不", "不再")
+)
 _NO_LETTER = re.compile(r"[\W_]+")
+_ASKING = re.compile(
+    "多少|什么时候|什么|哪里|哪些|哪[个种位]|怎么样?|怎样|如何|为什么|是否|多[久长大高重]|何时|请问|根据|几[个点天]"
+)
 _NAME_TAGS = ("nr", "ns", "nt", "nz", "nrt", "nrfg")
 
 
@@ -105,7 +114,7 @@ def question_problem(question: str, limits: Limits) -> str | None:
         return "question of several lines"
     if not _is_in(question, limits.language):
         return "question in another language"
-    if limits.stands_alone and _POINTS_AT_TEXT.search(question):
+    if limits.stands_alone and (_NAMES_TEXT.search(question) or _POINTS_BACK.search(question)):
         return "question points at its text"
     if _POINTS_AT_NOTHING.search(question):
         return "question points at something unnamed"
@@ -120,13 +129,13 @@ def answer_problem(question: str, answer: str, evidence: str, context: str, limi
     """
     if not limits.min_answer_chars <= len(answer) <= limits.max_answer_chars:
         return "answer too short or too long"
-    if not _is_in(answer, limits.language):
+    if not _is_in(answer, limits.language) and plain(answer) not in seen_in(context).letters:
         return "answer in another language"
     if plain(answer) == plain(question) or (len(plain(answer)) > 5 and plain(answer) in plain(question)):
         return "answer repeats the question"
     if _REFUSING.search(answer) and not _REFUSING.search(context):
         return "answer is a refusal"
-    if limits.stands_alone and _POINTS_AT_TEXT.search(answer) and not _POINTS_AT_TEXT.search(evidence):
+    if limits.stands_alone and _NAMES_TEXT.search(answer) and not _NAMES_TEXT.search(evidence):
         return "answer points at its text"
     return ungrounded(question, answer, evidence, context)
 
@@ -144,11 +153,28 @@ def ungrounded(question: str, answer: str, evidence: str, context: str) -> str |
         return "ungrounded: name"
     if not said <= there and any(plain(name) not in whole for name in names_in(answer)):
         return "ungrounded: name"
+    if turned_round(answer, context + "\n" + question):
+        return "ungrounded: negation"
     if said and len(said & there) < MIN_COVERED * len(said):
         return "ungrounded: wording"
     if said and len(said & pairs_of_characters(evidence + "\n" + question)) < MIN_SUPPORTED * len(said):
         return "ungrounded: not in the evidence"
     return None
+
+
+def turned_round(answer: str, context: str) -> bool:
+    """Whether an answer forbids what the context does not, or allows what it only forbids.
+
+    Looks at the words right after 不得, 不能, 禁止 and the like: they must be negated in both or in neither.
+    """
+    if any(found[0] not in context for found in _NEGATED.finditer(answer)):
+        return True
+    for found in _NEGATED.finditer(context):
+        words = found[1]
+        bare = re.compile(f"(?<!{_NEGATIONS_BEFORE}){words}")
+        if len(words) == _NEGATED_CHARS and bare.search(answer) and not bare.search(context):
+            return True
+    return False
 
 
 def names_in(text: str) -> list[str]:
@@ -164,7 +190,7 @@ def unanswerable_problem(question: str, context: str) -> str | None:
     whole = plain(context)
     if numbers_in(question) - numbers_in(context):
         return None
-    asked = [word for word, tag in _tagger().tag(question) if len(word) > 1 and tag[:1] in "nvaelm"]
+    asked = [word for word, tag in _tagger().tag(_ASKING.sub("，", question)) if len(word) > 1 and tag[:1] in "nvaelm"]
     new = [word for word in (*asked, *names_in(question)) if plain(word) not in whole]
     return None if new else "question may be answerable"
 

@@ -10,7 +10,7 @@ _DIGITS = dict(zip("零〇一二两三四五六七八九", (0, 0, 1, 2, 2, 3, 4,
 _STEPS = {"十": 10, "百": 100, "千": 1000}
 _GREAT = {"万": 10_000, "亿": 100_000_000}
 HAN_NUMBER = "[零〇一二两三四五六七八九十百千万亿]+(?:点[零〇一二三四五六七八九]+)?"
-ARABIC = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
+ARABIC = r"\d+(?:[,，]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 # What is counted: a numeral of one character is a number only before one of these, or after 第, 周 and the like.
 UNITS = (
     "天日年月周岁人名元角分度米克升吨次个条章款项倍秒时点号层楼台支两位件份种门节页本家套间届级期块张片瓶箱袋辆架座根"

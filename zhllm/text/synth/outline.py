@@ -176,7 +176,7 @@ def _is_question(line: str) -> bool:
 
 def _block(text: str, start: int, level: int | None, times: int, is_asked: bool) -> Block:
     if marks := _MARKS.match(text):
-        return Block("heading", text[marks.end() :], start + marks.end(), level or text.index(" "))
+        return Block("heading", text[marks.end() :], start + marks.end(), level or len(text) - len(text.lstrip("#")))
     if level is not None:
         return Block("heading", text, start, level)
     if _COMMENT.fullmatch(text) or _PAGE.fullmatch(text) or _CONTENTS.fullmatch(text) or _RULE.fullmatch(text):

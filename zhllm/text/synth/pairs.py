@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import xxhash
 
 from zhllm.text.prompt_format import Message
+from zhllm.text.script import MIN_TRADITIONAL_SHARE, to_traditional, traditional_characters
 
 Kind = Literal["factual", "procedure", "definition", "comparison", "unanswerable"]
 Style = Literal["closed-book", "grounded", "both"]
@@ -63,8 +64,22 @@ def chance(seed: int, *parts: object) -> int:
 
 def refusal(language: str, seed: int, question: str) -> str:
     """The words of an answer to what a text does not say."""
-    known = REFUSALS[language]
+    known = _in_script(REFUSALS, language)
     return known[chance(seed, "refusal", question) % len(known)]
+
+
+def language_of(text: str, language: str) -> str:
+    """Of a text that is to be asked about in `language`: "en", "zh", or "zh-Hant" for Traditional Chinese."""
+    if language == "en":
+        return "en"
+    found = sum(map(text.count, traditional_characters().intersection(text)))
+    return "zh-Hant" if found >= MIN_TRADITIONAL_SHARE * max(len(text), 1) else "zh"
+
+
+def _in_script(words: Mapping[str, tuple[str, ...]], language: str) -> tuple[str, ...]:
+    if language == "zh-Hant":
+        return tuple(map(to_traditional, words["zh"]))
+    return words[language]
 
 
 def messages_of(pair: Pair, text: str, style: Style, language: str, seed: int) -> Iterator[tuple[str, list[Message]]]:
@@ -72,7 +87,7 @@ def messages_of(pair: Pair, text: str, style: Style, language: str, seed: int) -
     if style != "grounded" and pair.kind != "unanswerable":
         yield "closed-book", [_said("user", pair.question), _said("assistant", pair.answer)]
     if style != "closed-book":
-        ways = _ASKED[language]
+        ways = _in_script(_ASKED, language)
         way = ways[chance(seed, "asked", pair.question) % len(ways)]
         asked = way.format(text=text[slice(*pair.context)].strip(), question=pair.question)
         yield "grounded", [_said("user", asked), _said("assistant", pair.answer)]

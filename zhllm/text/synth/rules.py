@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zhllm.text.document import Document
+from zhllm.text.script import to_traditional
 from zhllm.text.synth import rules_law, rules_section, rules_sentence, rules_table
 from zhllm.text.synth.chunks import Chunk, chunks_of
 from zhllm.text.synth.grounding import Limits, Seen, answer_problem, pairs_of_characters, question_problem, seen_in
 from zhllm.text.synth.numbers import numbers_in
 from zhllm.text.synth.outline import Outline
-from zhllm.text.synth.pairs import KINDS, Kind, Pair, Style, chance, refusal
+from zhllm.text.synth.pairs import KINDS, Kind, Pair, Style, chance, language_of, refusal
 
 # In this order: of two rules that ask the same the first is kept.
 RULES = (
@@ -61,6 +62,7 @@ def pairs_of(document: Document, settings: Settings) -> tuple[list[Pair], list[R
     """The pairs that the rules find in a document, in its order, and those that are not kept with the reason."""
     outline = Outline(document)
     chunks = chunks_of(outline, settings.chunk_chars)
+    language = language_of(document.text, settings.limits.language)
     found: list[Pair] = []
     refused: list[Refused] = []
     for rule in RULES:
@@ -70,14 +72,21 @@ def pairs_of(document: Document, settings: Settings) -> tuple[list[Pair], list[R
             if any(pair.start < end and start < pair.end for start, end in outline.furniture):
                 refused.append(Refused(pair, "page furniture in the answer"))
                 continue
+            if language == "zh-Hant":
+                pair = replace(pair, question=to_traditional(pair.question), answer=_traditional(pair, document.text))
             pair = replace(pair, context=context_of(pair.start, pair.end, chunks, settings.chunk_chars))
             problem = problem_of(pair, outline.document.text, settings.limits)
             (found.append(pair) if problem is None else refused.append(Refused(pair, problem)))
     if settings.style != "closed-book" and settings.shares.get("unanswerable", 0):
-        found += _unanswerable(found, chunks, document.text, settings)
+        found += _unanswerable(found, chunks, language, settings)
     kept, left = chosen(found, settings)
     refused += [Refused(pair, "over the limit per document") for pair in left]
     return sorted(kept, key=order_of), sorted(refused, key=lambda item: order_of(item.pair))
+
+
+def _traditional(pair: Pair, text: str) -> str:
+    """The answer in Traditional characters where it has words of our own; what is quoted stays as it is."""
+    return pair.answer if pair.answer in text else to_traditional(pair.answer)
 
 
 def order_of(pair: Pair) -> tuple[int, int, str]:
@@ -117,7 +126,7 @@ def chosen(found: Sequence[Pair], settings: Settings) -> tuple[list[Pair], list[
     return kept, [p for kind in KINDS for p in queues[kind][taken[kind] :]]
 
 
-def _unanswerable(found: Sequence[Pair], chunks: Sequence[Chunk], text: str, settings: Settings) -> list[Pair]:
+def _unanswerable(found: Sequence[Pair], chunks: Sequence[Chunk], language: str, settings: Settings) -> list[Pair]:
     """Questions beside a chunk of the same document that does not answer them, in their share."""
     share = settings.shares["unanswerable"] / sum(settings.shares.values())
     wanted = round(len(found) * share / max(1 - share, 1e-9)) if share < 1 else len(found)
@@ -129,7 +138,6 @@ def _unanswerable(found: Sequence[Pair], chunks: Sequence[Chunk], text: str, set
             break
         chunk = _beside(pair, passages, settings.seed)
         if chunk is not None:
-            language = "en" if settings.limits.language == "en" else "zh"
             said = refusal(language, settings.seed, pair.question)
             place = (chunk.start, chunk.end)
             made.append(Pair("unanswerable", pair.question, said, *place, place, f"{pair.rule}, elsewhere", pair.title))

@@ -114,8 +114,8 @@ def enumerations(outline: Outline, seed: int) -> Iterator[Pair]:
                 continue
             start = block.start + label_length(block.text)
             lead = list(sentences(outline.slice(start, block.end), start))[-1]
-            if (question := _asked_of(lead[1])) and _stands(lead[1]):
-                said = joined(outline.slice(lead[0], items[-1].end))
+            if _stands(lead[1]) and not _CALLED.match(lead[1]) and (question := _asked_of(lead[1])):
+                said = named(outline, joined(outline.slice(lead[0], items[-1].end)))
                 question = in_law(outline, question, without_numbering(section.heading))
                 yield _pair(outline, "factual", question, said, (lead[0], items[-1].end), "list")
 
@@ -134,7 +134,8 @@ def inline_enumerations(outline: Outline, seed: int) -> Iterator[Pair]:
                     continue
                 what = _what_of(found)
                 question = in_law(outline, f"{found['x']}{what}", without_numbering(section.heading))
-                yield _pair(outline, "factual", question, sentence, (start, start + len(sentence)), "inline list")
+                place = (start, start + len(sentence))
+                yield _pair(outline, "factual", question, named(outline, sentence), place, "inline list")
 
 
 def _what_of(found: re.Match[str]) -> str:
@@ -168,14 +169,17 @@ def _stands(lead: str) -> bool:
     )
 
 
+def named(outline: Outline, text: str) -> str:
+    """The text with a law's name where the law says 本法, so that it is understood elsewhere."""
+    if not outline.is_law:
+        return text
+    return re.sub("本(?:法|条例|规定|办法|章程|规则|细则)(?![人院定律])", f"《{_law_name(outline)}》", text)
+
+
 def in_law(outline: Outline, question: str, heading: str = "") -> str:
     """The question with the name of what it is about where its own words do not tell."""
     name = _law_name(outline)
-    question = (
-        re.sub("本(?:法|条例|规定|办法|章程|规则|细则)(?!人|院|定|律)", f"《{name}》", question)
-        if outline.is_law
-        else question
-    )
+    question = named(outline, question)
     if not outline.title or f"《{name}》" in question:
         return question
     if outline.is_law:

@@ -13,7 +13,7 @@ from zhllm.text.synth.chunks import sentences
 from zhllm.text.synth.numbers import ARABIC, HAN_NUMBER
 from zhllm.text.synth.outline import ARTICLE, Outline, without_numbering
 from zhllm.text.synth.pairs import Pair
-from zhllm.text.synth.rules_law import in_law, label_length
+from zhllm.text.synth.rules_law import in_law, label_length, named
 
 _MIN_CHARS, _MAX_CHARS = 8, 70
 _BACK = re.compile(
@@ -27,7 +27,7 @@ _BAD_START = re.compile(
     r"中间|情况|具体|期间|届时|随后|之后|之前|一般|通常|平时|目前|现在|首先|其次|例|\d)"
 )
 _STATES = re.compile(
-    r"应当|应[^用急]|必须|不得|不能|至少|最多|最少|不超过|不少于|上限|下限|期限|有效|每[年月天周次季度人晚份台个两半件位]|是|为|要|提前|之?内|可以|有|需|叫|可|供应|开始|锁门|发车|发放|上班|下班|达"
+    r"应当|应[^用急]|必须|不得|不能|至少|最多|最少|不超过|不少于|上限|下限|期限|有效|每[年月天周次季度人晚份台个两半件位]|是|为|要|提前|之?内|可以|有|需|叫|可|供应|开始|锁门|发车|发放|上班|下班|达|施行|生效"
 )
 _NUMERAL = rf"(?:{ARABIC}|{HAN_NUMBER})"
 _TIME = re.compile(
@@ -40,7 +40,7 @@ _DATE = re.compile(
 )
 _WEEKDAY = re.compile(r"(?<=每)(?:周|星期)[一二三四五六日天]")
 _COUNTED = re.compile(
-    rf"(?<![第\d一二三四五六七八九十百千万几数.A-Za-z-])(?P<n>{_NUMERAL})(?P<half>半)?(?P<unit>个工作日|个自然日|个小时|小时|分钟|秒钟|个月|个季度|周岁|岁|"
+    rf"(?<![第\d零〇两一二三四五六七八九十百千万几数.A-Za-z-])(?P<n>{_NUMERAL})(?P<half>半)?(?P<unit>个工作日|个自然日|个小时|小时|分钟|秒钟|个月|个季度|周岁|岁|"
     r"天|日|年|周|次|元|万元|美元|倍|摄氏度|度|升|毫升|微升|千克|公斤|毫克|微克|克|厘米|毫米|微米|纳米|公里|千米|米每秒|米|分贝|转|"
     r"GB|MB|TB|伏|瓦|人|名|份|折|位|节|孔|平方米|页|条(?!件|例|款)|套)(?!之|以[上下]|[^\s，。；]{0,6}以下)"
 )
@@ -82,10 +82,7 @@ def facts(outline: Outline, seed: int) -> Iterator[Pair]:
 
 def _pair(outline: Outline, asked: tuple[str, str], sentence: str, start: int, heading: str) -> Pair:
     question, rule = asked
-    answer = sentence
-    if outline.is_law:
-        name = outline.title.strip("《》")
-        answer = re.sub("本(?:法|条例|规定|办法|章程|规则|细则)(?!人|院|定|律)", f"《{name}》", sentence)
+    answer = named(outline, sentence)
     place = (start, start + len(sentence))
     return Pair("factual", in_law(outline, question, heading), answer, *place, place, rule, outline.title)
 
@@ -172,7 +169,7 @@ def _counted(sentence: str) -> tuple[str, str] | None:
     if re.search(rf"(?:{_NUMERAL}|[天年月日])(?:至|到|、|或者?|－|-|~)$", before):
         return None
     rest = _rest(before, after)
-    if rest is None or len(before) + len(rest) < 5:
+    if rest is None or len(before) + len(rest) < 4:
         return None
     return f"{before}{word}{rest}？", rule
 

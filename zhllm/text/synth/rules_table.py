@@ -15,7 +15,9 @@ _ATTRIBUTE = ("项目", "属性", "参数", "指标", "名目", "字段", "性�
 _VALUE = ("规定", "参数", "数值", "值", "答复", "内容", "要求", "说明", "取值", "规格", "标准", "答案", "备注")
 _MAX_HEADER_CHARS, _MAX_ENTITY_CHARS, _MAX_VALUE_CHARS = 14, 30, 120
 _PERSON = re.compile(r"(?:人|员|者|师|经理|主管|总监|主任|[处科部校院所局厂馆]长)$")
-_NUMBER = re.compile(r"^[约近第每≤≥<>±]{0,2}\s*[\d零一二两三四五六七八九十百千万亿.,，点半]+\s*[^\s，。、]{0,5}$")
+_NUMBER = re.compile(
+    r"^[约近第每≤≥<>±]{0,2}\s*[\d零一二两三四五六七八九十半][\d零一二两三四五六七八九十百千万亿.,，点半]*\s*[^\s，。、]{0,5}$"
+)
 _DURATION = re.compile(
     r"^[半\d零一二两三四五六七八九十百千.]+(?:个)?(?:工作日|自然日|年|月|季度|星期|周|天|日|小时|分钟|秒)半?$"
 )
@@ -97,6 +99,13 @@ def _columns(outline: Outline, rows: list[_Row], heading: str, seed: int) -> Ite
                 yield _compared(outline, one, other, sides, heading)
 
 
+def _is_person(entity: str) -> bool:
+    """Whether a name is of a person, whose telephone is nobody's business."""
+    import rjieba
+
+    return 2 <= len(entity) <= 4 and rjieba.tag(entity)[0][1].startswith("nr")
+
+
 def _comparable(value: str, another: str) -> bool:
     """Whether two values are amounts of one unit, so that it makes sense to ask how they differ."""
     units = [re.sub(r"[\d零一二两三四五六七八九十百千万亿半.,点约\s]", "", v) for v in (value, another)]
@@ -114,7 +123,8 @@ def _fits(entity: str, name: str, value: str) -> bool:
         and 0 < len(name) <= _MAX_HEADER_CHARS
         and 0 < len(value) <= _MAX_VALUE_CHARS
         and value not in ("-", "—", "/", "无", "√", "×", "N/A", "是", "否")
-        and not re.search("[？?。]|是否|身份证|证件号|银行卡|卡号|密码|住址", entity + name)
+        and not re.search("[？?。]|是否|身份证|证件号|银行卡|卡号|密码|住址|手机|邮箱|微信", entity + name)
+        and not (name.endswith("电话") and _is_person(entity))
         and not re.fullmatch(r"\[.*\]|【.*】", value)
     )
 
