@@ -166,3 +166,27 @@ def test_too_long_records_are_told_by_the_callers_lengths() -> None:
 def test_the_table_names_what_is_dropped() -> None:
     assert {name for name, rule in FINDINGS.items() if rule.drops} == DROPPED
     assert lint([], [], LintSettings()).chats == []
+
+
+def test_utf8_that_was_read_as_gbk_is_mended() -> None:
+    meant = "中文信息处理系统和汉字编码的历史很长"
+    assert answer_of(linted(meant.encode().decode("gb18030"))) == meant
+    assert names("浣犲ソ\ufffd锛屼笘鐣屻") == ["garbled"]
+
+
+def test_what_is_left_of_mojibake_that_lost_bytes_is_told() -> None:
+    broken = "合肥属亚热带季风性湿润气候，四季分明，光照充足。".encode().decode("latin-1")
+    lost = "".join(char for char in broken if not "\x80" <= char <= "\x9f")
+    result = linted(lost)
+    assert [f.name for f in result.chat_findings[0]] == ["garbled"]
+    assert "mojibake" in result.chat_findings[0][0].detail
+
+
+def test_evidence_stands_where_it_stood_before_masking() -> None:
+    asked = "电话13812345678，地址在合肥市。\n问：地址在哪？"
+    messages = ({"role": "user", "content": asked}, {"role": "assistant", "content": "在合肥市。"})
+    chat = Chat("1", messages, "a", {"evidence": {"text": "合肥市", "start": asked.index("合肥市"), "title": ""}})
+    result = lint([chat], [], LintSettings()).chats[0]
+    start = result.meta["evidence"]["start"]
+    assert result.messages[0]["content"][start:].startswith("合肥市。")
+    assert result.messages[0]["content"].startswith("电话[手机号]，")

@@ -6,6 +6,7 @@ import re
 
 from zhllm.text.clean.charclass import count_chars
 from zhllm.text.clean.normalise import TABLE, repair_mojibake
+from zhllm.text.clean.quality import MAX_MOJIBAKE_SHARE, mojibake_share
 from zhllm.text.clean.signs import may_be_mojibake
 
 # Of what `normalise` takes out the part that changes no letter and no layout: chats hold code and emoji.
@@ -27,7 +28,8 @@ def lost_in(text: str) -> str | None:
     """What of a text cannot be mended, in words; None where nothing is."""
     found = _LOST.findall(text)
     if not found:
-        return None
+        share = mojibake_share(text, len("".join(text.split())))
+        return f"{share:.0%} mojibake" if share > MAX_MOJIBAKE_SHARE else None
     return f"{len(found)} of U+FFFD or private use, first U+{ord(found[0]):04X}"
 
 

@@ -23,7 +23,7 @@ from zhllm.text.lint.looks import Looks
 from zhllm.text.lint.masking import identity_text, masked_texts, with_masked_identity
 from zhllm.text.lint.rewriting import Identity
 from zhllm.text.lint.tokens import spelt_tokens, without_end_tokens
-from zhllm.text.lint.turns import Turns, place_in, turns_of, with_texts
+from zhllm.text.lint.turns import Turns, place_in, turns_of, with_evidence_in_place, with_texts
 from zhllm.text.prompt_format import Message
 
 Lengths = Callable[[Sequence[Sequence[Message]]], Sequence[int]]
@@ -341,7 +341,7 @@ def _finished(block: _Block) -> list[Chat | Preference]:
 
 def _with_texts(block: _Block, number: int, record: Chat | Preference) -> Chat | Preference:
     start, end = block.turns.starts[number : number + 2]
-    return with_texts(record, block.texts[start:end])
+    return with_evidence_in_place(with_texts(record, block.texts[start:end]))
 
 
 def _linted(block: _Block, chats: int, languages: list[str], settings: LintSettings) -> Linted:

@@ -35,6 +35,8 @@ _GARBLED = (
     "\\x{f0000}-\\x{10ffff}]"
 )
 
+# UTF-8 read as GBK gives none of these (see `normalise.repair_mojibake`), and other Chinese has one soon.
+_SPARED = "[的一是了在有人这为和]|^.{0,7}$"
 # Letters of other scripts, Latin letters with accents, and Traditional characters one of which stands in nearly
 # every Traditional text of ten characters.
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\\x{20000}-\\x{323af}"
@@ -101,7 +103,7 @@ class Looks:
     @property
     def garbled(self) -> list[int]:
         """What may have lost its encoding."""
-        return self.unusual(_GARBLED)
+        return sorted({*self.unusual(_GARBLED), *self.lacking(_SPARED, self.with_han)})
 
     @cached_property
     def signed(self) -> list[int]:

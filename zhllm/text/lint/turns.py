@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -55,3 +56,18 @@ def with_texts(record: Chat | Preference, texts: Sequence[str]) -> Chat | Prefer
     chosen = answers.pop(0) if record.chosen is not None else None
     rejected = answers.pop(0) if record.rejected is not None else None
     return replace(record, prompt=prompt, chosen=chosen, rejected=rejected)
+
+
+def with_evidence_in_place(record: Chat | Preference) -> Chat | Preference:
+    """A record whose texts changed, with `meta.evidence.start` where its text stands now; no evidence if nowhere."""
+    evidence = record.meta.get("evidence")
+    if not isinstance(evidence, Mapping) or not isinstance(evidence.get("start"), int):
+        return record
+    messages = record.messages if isinstance(record, Chat) else record.prompt
+    asked = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+    text, start = str(evidence.get("text", "")), evidence["start"]
+    places = [match.start() for match in re.finditer(re.escape(text), asked)] if text else []
+    meta = {key: value for key, value in record.meta.items() if key != "evidence"}
+    if places:
+        meta["evidence"] = {**evidence, "start": min(places, key=lambda place: abs(place - start))}
+    return replace(record, meta=meta)
