@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from zhllm.text.chats import Chat, Preference
@@ -190,3 +192,9 @@ def test_evidence_stands_where_it_stood_before_masking() -> None:
     start = result.meta["evidence"]["start"]
     assert result.messages[0]["content"][start:].startswith("合肥市。")
     assert result.messages[0]["content"].startswith("电话[手机号]，")
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_every_finding_is_documented(readme: str) -> None:
+    text = (Path(__file__).parents[2] / readme).read_text(encoding="utf-8")
+    assert [name for name in FINDINGS if f"\n| `{name}` |" not in text] == []
