@@ -282,3 +282,16 @@ def test_identity_and_language() -> None:
         True, True, True, False, False, True
     ]  # fmt: skip
     assert Options().oasst_paths == "best"
+
+
+def test_what_cannot_be_written_is_refused_or_named_otherwise() -> None:
+    assert identity_of({"id": "甲\ud83d"}, "a#1") == "a#1"
+    big = {"id": 1 << 70, "messages": [{"role": "user", "content": "问"}, {"role": "assistant", "content": "答"}]}
+    (chat,) = made(big).chats
+    assert json.loads(chat.to_json())["id"] == str(1 << 70)
+    refused(big | {"meta": {"n": 1 << 70}}, "meta", "holds a lone surrogate or a number beyond 64 bits")
+    call = {"function": {"name": "add", "arguments": {"a": 1 << 70}}}
+    big["messages"][1]["tool_calls"] = [call]
+    assert str(1 << 70) in only_turns(big)[1][1]
+    call["function"]["arguments"] = {"a": "\ud83d"}
+    refused(big, "messages[1].content", "holds a lone surrogate")

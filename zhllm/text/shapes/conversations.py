@@ -5,6 +5,7 @@ Tools, calls of them and what they return become readable text, for a chat forma
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -123,7 +124,8 @@ class _Conversation:
         elif role == "assistant":
             text = "\n".join(filter(None, (text or text_of(item, "refusal", f"{at}."), *self._calls(item, at))))
             self._repairs["reasoning_left_out"] += any(item.get(key) for key in _REASONING)
-        return Turn(role, self._filled(text, f"{at}.{key}"), at, _weight(item, at) if role == "assistant" else 1)
+        text = self._filled(checked_text(text, f"{at}.{key}"), f"{at}.{key}")
+        return Turn(role, text, at, _weight(item, at) if role == "assistant" else 1)
 
     def _filled(self, text: str, at: str) -> str:
         if not text:
@@ -134,8 +136,7 @@ class _Conversation:
     def _words(self) -> tuple[str, str, str, str]:
         """The words around tools, Chinese where anything in the record's list is."""
         if self._said is None:
-            written = orjson.dumps(self._items, default=str).decode()
-            self._said = _ZH if han_runs(written) else _EN
+            self._said = _ZH if han_runs(str(self._items)) else _EN
         return self._said
 
     def _calls(self, item: dict[str, Any], at: str) -> Iterator[str]:
@@ -180,7 +181,8 @@ class _Conversation:
 
 
 def _json(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    """Compact JSON; by the standard library, which takes whole numbers of any size."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _weight(item: dict[str, Any], at: str) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+import orjson
+
 from zhllm.text.chats import Chat, Preference
 
 Shape = Literal[
@@ -84,8 +86,18 @@ def identity_of(value: Mapping[str, Any], otherwise: str) -> str:
         if key in value:
             found = value[key]
             if isinstance(found, str | int) and found != "":
-                return str(found)
+                name = str(found)
+                return name if name.isascii() or _is_writable(name) else otherwise
     return otherwise
+
+
+def _is_writable(value: Any) -> bool:
+    """Whether a value can be written as JSON: no lone surrogate, no whole number beyond 64 bits."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 _CANONICAL = frozenset(("id", "messages", "prompt", "chosen", "rejected", "source", "meta"))
@@ -94,7 +106,11 @@ _CANONICAL = frozenset(("id", "messages", "prompt", "chosen", "rejected", "sourc
 def canonical_meta(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """The `meta` of a record that is canonical already (`synth` writes such), else nothing."""
     meta = value.get("meta")
-    return meta if isinstance(meta, dict) and value.keys() <= _CANONICAL else {}
+    if not isinstance(meta, dict) or not value.keys() <= _CANONICAL:
+        return {}
+    if not _is_writable(meta):
+        raise FieldError("meta", "holds a lone surrogate or a number beyond 64 bits")
+    return meta
 
 
 def language_matches(record: Mapping[str, Any], language: str) -> bool:
