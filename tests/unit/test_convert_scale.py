@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toys import write_jsonl
+from toys import byte_level_tokenizer, write_jsonl
 
 from zhllm import stage
 from zhllm.errors import ConfigError, DataError, ProofError
@@ -144,10 +144,8 @@ def test_shards_are_bounded(much: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def answers(tmp_path: Path, policy: str) -> tuple[dict[str, Any], list[str]]:
-    records = [
-        asked(1, "每年。"), asked(1, " 每年！"), asked(2, "每月。"), asked(1, "每天。"), asked(2, "每月。"), asked(3, "+1"),
-        asked(3, "-1"),
-    ]  # fmt: skip
+    said = [(1, "每年。"), (1, " 每年！"), (2, "每月。"), (1, "每天。"), (2, "每月。"), (3, "+1"), (3, "-1")]
+    records = [asked(number, answer) for number, answer in said]
     write_jsonl(tmp_path / "a.jsonl", records)
     metrics = run(tmp_path / "a.jsonl", tmp_path / policy, contradictions=policy)
     return metrics, [str(chat.messages[-1]["content"]) for chat in read_chats([tmp_path / policy])]
@@ -241,3 +239,29 @@ def test_contaminated_records_go(tmp_path: Path) -> None:
     assert (metrics["chats"], metrics["findings"]["chats"]) == (1, {"contaminated": 1})
     with pytest.raises(DataError, match="--against .*holds no text of at least"):
         run(tmp_path / "a.jsonl", tmp_path / "no", against=(write_jsonl(tmp_path / "b.jsonl", [{"q": "短"}]),))
+
+
+def test_an_identity_of_its_own(tmp_path: Path) -> None:
+    claims: list[dict[str, object]] = [{"instruction": "你是谁？", "output": "我是ChatGPT，由OpenAI开发。"}, asked(1)]
+    path = write_jsonl(tmp_path / "a.jsonl", claims)
+    metrics = run(path, tmp_path / "out", identity="小智", creator="示例公司", identity_chats=20)
+    chats = list(read_chats([tmp_path / "out"]))
+    assert chats[0].messages[-1]["content"] == "我是小智，由示例公司开发。"
+    assert (metrics["identity_chats"], len(chats), metrics["records_in"]) == (20, metrics["chats"], 2)
+    own = [chat for chat in chats if chat.source == "identity"]
+    assert len(own) == metrics["chats"] - 2 > 15
+    assert metrics["findings"]["chats"] == {"identity": 1}
+    assert run(path, tmp_path / "none", identity="小智", identity_chats=0)["chats"] == 2
+
+
+def test_lengths_in_tokens_and_what_sft_would_cut(tmp_path: Path) -> None:
+    history = [[f"第{n}问" * 9, f"第{n}答。" * 9] for n in range(4)]
+    records: list[dict[str, object]] = [asked(1), asked(2) | {"history": history}, asked(3, "长。" * 400)]
+    path, tokenizer = write_jsonl(tmp_path / "a.jsonl", records), byte_level_tokenizer(tmp_path / "llama3")
+    settings = {"tokenizer": tokenizer, "prompt_format": "llama3", "seq_len": 400}
+    metrics = run(path, tmp_path / "out", **settings)
+    assert metrics["findings"]["chats"] == {"too-long": 2}
+    assert (metrics["chats_over_seq_len"], metrics["chats_too_long"], metrics["cut_turns"]) == (2, 1, 2)
+    assert run(path, tmp_path / "less", drop=("too-long",), **settings)["chats"] == 1
+    report = json.loads((tmp_path / "out" / "report.json").read_bytes())
+    assert report["tokens"]["total"] == metrics["tokens"] and sum(report["tokens"]["counts"]) == 3

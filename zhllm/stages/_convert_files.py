@@ -30,6 +30,8 @@ CUT_BYTES = 1_000_000
 _CANONICAL = ("chats-*.jsonl", "preferences-*.jsonl")
 # A line that long is parsed with all of `parse_line`'s checks.
 _LONG_LINE_BYTES = 4_000_000
+# What `recognise` takes for Alpaca, and most large files are made of.
+_ALPACA = {"instruction", "input", "output"}
 _EMPTY_LINES = (b"", b"\xef\xbb\xbf")
 
 Item = Unit | Rejected
@@ -85,29 +87,36 @@ def _lines(file: SourceFile, piece: cut.Piece, format: Format, options: Options)
     if piece.lost is not None:
         yield piece.lost
         return
-    data, start, line = piece.lines, 0, piece.line
-    while start < len(data):
-        end = data.find(b"\n", start) + 1 or len(data)
-        written = data[start:end]
-        if end - start > MAX_RECORD_BYTES:
-            yield cut.too_long(written, file.name, piece.offset + start, line, end - start)
-        elif (record := _usual(written, line, piece.offset + start)) is not None:
-            yield from units_or_rejected(record, file.name, format, options)
-        elif written.strip() not in _EMPTY_LINES:
-            found = parse_line(written, file.name, piece.offset + start, line)
-            yield from [found] if isinstance(found, Rejected) else units_or_rejected(found, file.name, format, options)
-        start, line = end, line + 1
+    is_usual = format in ("auto", "alpaca") and not options.columns
+    offset = piece.offset
+    for line, written in enumerate(piece.lines.split(b"\n"), piece.line):
+        value = _parsed(written)
+        if type(value) is not dict:
+            yield from _unusual(file, written, line, offset, format, options)
+        elif is_usual and value.keys() == _ALPACA and type(value["output"]) is str:
+            yield Unit(line, value, "alpaca")
+        else:
+            yield from units_or_rejected(Record(line, value, offset), file.name, format, options)
+        offset += len(written) + 1
 
 
-def _usual(data: bytes, line: int, offset: int) -> Record | None:
-    """The record of a line without surprises, as `parse_line` gives it."""
-    if len(data) > _LONG_LINE_BYTES:
-        return None
+def _parsed(data: bytes) -> object:
+    """The value of a line without surprises; None for any other, which `parse_line` looks at."""
     try:
-        value = orjson.loads(data)
+        return orjson.loads(data) if len(data) <= _LONG_LINE_BYTES else None
     except orjson.JSONDecodeError:
         return None
-    return Record(line, value, offset) if type(value) is dict else None
+
+
+def _unusual(
+    file: SourceFile, written: bytes, line: int, offset: int, format: Format, options: Options
+) -> Iterator[Item]:
+    """The units of a line that is empty, very long, in another encoding, or no record."""
+    if len(written) >= MAX_RECORD_BYTES:
+        yield cut.too_long(written, file.name, offset, line, len(written) + 1)
+    elif written.strip() not in _EMPTY_LINES:
+        found = parse_line(written, file.name, offset, line)
+        yield from [found] if isinstance(found, Rejected) else units_or_rejected(found, file.name, format, options)
 
 
 def files_of(sources: Sequence[Path]) -> Iterator[SourceFile]:

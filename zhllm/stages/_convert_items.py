@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import orjson
 import xxhash
 
@@ -15,12 +13,12 @@ CASE_CHARS = 160
 Item = Chat | Preference
 
 
-def texts_of(item: Item) -> Iterator[str]:
+def texts_of(item: Item) -> list[str]:
     """The texts of a chat or a preference, in order."""
-    for message in item.messages if isinstance(item, Chat) else item.prompt:
-        yield message["content"]
-    if isinstance(item, Preference):
-        yield from (text for text in (item.chosen, item.rejected) if text is not None)
+    if isinstance(item, Chat):
+        return [message["content"] for message in item.messages]
+    texts = [message["content"] for message in item.prompt]
+    return texts + [text for text in (item.chosen, item.rejected) if text is not None]
 
 
 def key_of(item: Item) -> bytes:
@@ -35,7 +33,7 @@ def key_of(item: Item) -> bytes:
 
 def sample_of_item(item: Item) -> str:
     """How an item begins: what is asked last, and the answer."""
-    said = [*texts_of(item)]
+    said = texts_of(item)
     if isinstance(item, Chat):
         said = said[-2:]
     return " → ".join(text[:CASE_CHARS].replace("\n", "⏎") for text in said[-3:])

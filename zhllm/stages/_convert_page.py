@@ -157,16 +157,9 @@ def _cases(name: str, cases: Sequence[Mapping[str, str]]) -> Html:
 def _lengths(found: Mapping[str, Any]) -> list[Html]:
     if not found["items"]["chats"]["kept"]:
         return [page.paragraph("No chats are kept.")]
-    lengths, shares = found["lengths"], found["wide_shares"]
+    lengths = found["lengths"]
     charts = [
         _binned(lengths, "characters in a chat (log scale)", "Lengths in characters"),
-        chart.binned(
-            [100 * edge for edge in shares["edges"]],
-            shares["counts"],
-            chart.Axis("% Chinese characters in a chat"),
-            "chats",
-            "Chinese share",
-        ),
         chart.bar_chart([(_LANGUAGES.get(k, k), n) for k, n in found["languages"].items()], "Chats by language"),
         chart.bar_chart(list(found["turns"].items()), "Chats, by how many messages they have"),
     ]

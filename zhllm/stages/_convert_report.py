@@ -26,7 +26,6 @@ FILES_SHOWN = 20
 REASONS_SHOWN = 20
 # Six bins for each factor of ten, their edges whole numbers.
 _PER_TEN = 6
-_SHARES = 10
 
 
 def cuts_of(table: Table, found: Found, lengths: LengthSettings | None) -> dict[str, int]:
@@ -88,7 +87,6 @@ def measured(
         "lengths": _lengths(chats["chars"]),
         "turns": _turns(chats["turns"]),
         "tokens": _tokens(metrics, chats["tokens"], lengths),
-        "wide_shares": _wide_shares(chats),
         "languages": _languages(chats["language"]),
         "changes": dict(sorted(found.lint.items())),
         "duplicates": {kind: shown_duplicates(tables[kind], fates[kind]) for kind in KINDS},
@@ -196,13 +194,6 @@ def _tokens(
     cut = {name: metrics[name] for name in ("chats_over_seq_len", "cut_turns", "cut_prompts", "chats_too_long")}
     total = {"total": metrics["tokens"], "seq_len": lengths.seq_len, "prompt_format": lengths.prompt_format}
     return {**total, **cut, **_lengths(values.astype(np.uint32))}
-
-
-def _wide_shares(chats: npt.NDArray[np.void]) -> dict[str, Any]:
-    """Kept chats by the share of their characters that are Chinese (or kana, hangul, full-width signs)."""
-    shares = np.minimum(chats["wide"] / np.maximum(chats["chars"], 1), 1.0)
-    edges = np.linspace(0, 1, _SHARES + 1)
-    return {"edges": [round(e, 2) for e in edges.tolist()], "counts": np.histogram(shares, edges)[0].tolist()}
 
 
 def _languages(values: npt.NDArray[np.uint8]) -> dict[str, int]:

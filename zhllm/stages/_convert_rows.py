@@ -188,7 +188,7 @@ def contradictions_shown(table: Table, found: Found) -> list[dict[str, Any]]:
 
 
 def _begins(item: Item) -> str:
-    return " → ".join(text[:CASE_CHARS] for text in [*texts_of(item)][:2])
+    return " → ".join(text[:CASE_CHARS] for text in texts_of(item)[:2])
 
 
 def _prompt(item: Item) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -21,6 +22,7 @@ from zhllm.stages._convert_parts import CASES, LANGUAGES, ROW, Rows, Summary, li
 from zhllm.text.chats import Chat, Preference
 from zhllm.text.document import Rejected
 from zhllm.text.lint.findings import Finding
+from zhllm.text.lint.identity_chats import identity_chats
 from zhllm.text.lint.linter import LintSettings, lint
 from zhllm.text.shapes.converting import converted
 from zhllm.text.shapes.record import FieldError, Format, Options, Unit, identity_of, language_matches
@@ -80,12 +82,11 @@ def _with_lengths(settings: LintSettings, lengths: Lengths | None) -> LintSettin
     return settings if lengths is None else replace(settings, lengths=lengths.of_conversations)
 
 
-def write_identity(folder: Path, settings: Settings) -> str:
-    """Write the chats about who the assistant is as a part of their own, the last one; its name."""
+def write_identity(folder: Path, settings: Settings, count: int) -> str:
+    """Write chats about who the assistant is as a part of their own, the last one; its name."""
     key = "9999999-0000000"
-    chats: list[Chat] = []
     with _PartWriter(folder / key, settings) as part:
-        part.add(chats)
+        part.add(identity_chats(settings.lint.identity or "", settings.lint.creator, count))
         part.finish()
     return key
 
@@ -282,15 +283,15 @@ class _Block:
 
 
 def _rows_of(items: Sequence[Item], lines: Sequence[bytes]) -> Rows:
-    """The rows of items and their lines, but for place and tokens."""
+    """The rows of items and their lines, but for place, language and tokens."""
     rows = np.zeros(len(items), ROW)
     rows["digest"] = np.frombuffer(b"".join([item.digest() for item in items]), "<u8").reshape(-1, 2)
     rows["key"] = np.frombuffer(b"".join([key_of(item) for item in items]), "<u8").reshape(-1, 2)
     rows["size"] = list(map(len, lines))
-    texts = [[*texts_of(item)] for item in items]
-    rows["chars"] = [sum(map(len, some)) for some in texts]
-    # Chinese has three bytes a character, and of text that is not ASCII hardly anything else stands in chats.
-    rows["wide"] = [sum([(len(t.encode()) - len(t)) // 2 for t in some if not t.isascii()]) for some in texts]
-    rows["turns"] = [min(len(some), 65535) for some in texts]
+    texts = [texts_of(item) for item in items]
+    turns = np.array(list(map(len, texts)))
+    chars = np.array(list(map(len, chain.from_iterable(texts))), np.uint32)
+    rows["chars"] = np.add.reduceat(chars, np.cumsum(turns) - turns)  # every item has a text
+    rows["turns"] = np.minimum(turns, 65535)
     rows["tokens"] = -1
     return rows

@@ -55,6 +55,7 @@ class ConvertConfig(Config):
         description="The assistant's own name: answers that claim another get it, and chats about it are added.",
     )
     creator: str | None = Field(None, description="Who made the assistant, for --identity.")
+    identity_chats: int = Field(48, ge=0, description="Chats about who the assistant is to add, with --identity.")
     against: InputPaths = Field((), description="Evaluation files, or folders; records that hold their texts go.")
     keep_pii: tuple[PiiKind, ...] = Field((), description="Kinds of personal data that are not masked, or all.")
     drop: tuple[str, ...] = Field((), description="Findings whose records are dropped, besides those that always are.")
@@ -209,8 +210,8 @@ def _first_pass(config: ConvertConfig, settings: Settings, folder: Path) -> tupl
     with bar("convert", max(round(total), 1), "MB") as shown:
         for megabytes in map_in_order(convert_portion, _work(config, at, folder, keys, counted), config.workers):
             shown.advance(megabytes)
-    if config.identity is not None:
-        keys.append(write_identity(folder, settings))
+    if config.identity is not None and config.identity_chats:
+        keys.append(write_identity(folder, settings, config.identity_chats))
     parts = [part_at(folder / key) for key in keys]
     if None in parts:
         raise ProofError(f"{folder / keys[parts.index(None)]}: a part is gone or cut off. Run the same command again.")

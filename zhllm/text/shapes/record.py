@@ -78,11 +78,12 @@ class Converted(NamedTuple):
 
 
 _IDENTITIES = ("id", "message_tree_id", "conversation_id", "prompt_id", "message_id")
+_NAMING = frozenset(_IDENTITIES)
 
 
 def identity_of(value: Mapping[str, Any], otherwise: str) -> str:
     """The id that a record gives itself, else what it is called otherwise."""
-    for key in _IDENTITIES:
+    for key in () if _NAMING.isdisjoint(value) else _IDENTITIES:
         if key in value:
             found = value[key]
             if isinstance(found, str | int) and found != "":
