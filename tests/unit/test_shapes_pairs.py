@@ -115,6 +115,7 @@ def test_bad_pairs_are_refused_by_field(value: dict[str, Any], field: str, reaso
         ({"instruction": "问？", "input": "", "output": "好", "kto_tag": True}, True),
         ({"instruction": "问？", "input": "", "output": "好", "kto_tag": "false"}, False),
         ({"conversations": [HUMAN, {"from": "gpt", "value": "好"}], "kto_tag": "desirable"}, True),
+        ({"messages": [USER, GOOD], "label": "财务", "kto_tag": False}, False),
     ],
 )
 def test_a_label_makes_half_a_preference(value: dict[str, Any], is_good: bool) -> None:

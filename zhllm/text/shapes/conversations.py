@@ -99,7 +99,9 @@ class _Conversation:
         role = _ROLES.get(name.lower() if isinstance(name, str) else "")
         if role is None:
             field = "role" if "role" in item else "from"
-            raise FieldError(f"{at}.{field}", f"is {str(name)[:40]!r}, none of {', '.join(_ROLES)}")
+            raise FieldError(
+                f"{at}.{field}", f"is {str(name)[:40]!r}, none of user, human, assistant, gpt, system, tool ..."
+            )
         return [self._turn(item, role, at)]
 
     def _pair(self, item: dict[str, Any], at: str) -> list[Turn]:

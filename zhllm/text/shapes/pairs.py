@@ -21,7 +21,7 @@ PAIRS = (
     ("response_j", "response_k"),
     ("pos_resp", "neg_resp"),
 )
-LABELS = ("label", "kto_tag")
+LABELS = ("kto_tag", "label")
 _PROMPTS = ("prompt", "instruction", "question", "query", "input")
 _TRUE, _FALSE = ("true", "1", "desirable", "good"), ("false", "0", "undesirable", "bad")
 
@@ -194,7 +194,7 @@ def _labelled(value: dict[str, Any], repairs: Counter[str]) -> tuple[tuple[Messa
 def _label(value: dict[str, Any]) -> bool:
     key = next((key for key in LABELS if key in value), None)
     if key is None:
-        raise FieldError(LABELS[0], "is missing")
+        raise FieldError("label", "is missing")
     written = str(value[key]).strip().lower()
     if written not in (*_TRUE, *_FALSE):
         raise FieldError(key, f"is {str(value[key])[:40]!r}, neither {', '.join(_TRUE)} nor {', '.join(_FALSE)}")
