@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import re
 
-from zhllm.text.clean.charclass import count_chars
 from zhllm.text.clean.normalise import TABLE, repair_mojibake
 from zhllm.text.clean.quality import MAX_MOJIBAKE_SHARE, mojibake_share
-from zhllm.text.clean.signs import may_be_mojibake
 
 # Of what `normalise` takes out the part that changes no letter and no layout: chats hold code and emoji.
 _NEWLINES = (0x0B, 0x0C, 0x85, 0x2028, 0x2029)
 _REMOVED = (*range(0x09), *range(0x0E, 0x20), *range(0x7F, 0x85), *range(0x86, 0xA0), 0x200B, 0x2060, 0xFEFF,
             0xFFF9, 0xFFFA, 0xFFFB, 0xFFFE, 0xFFFF)  # fmt: skip
 _TABLE = {code: TABLE[code] for code in (*_NEWLINES, *_REMOVED)}
+_CONTROL = re.compile("[" + "".join(re.escape(chr(code)) for code in sorted(_TABLE)) + "]")
 _LOST = re.compile("[\ufffd\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
 
 def mended(text: str) -> str:
     """The text without control characters and with mojibake read as it was meant; what is not certain stays."""
-    if may_be_mojibake(count_chars(text)) and (meant := repair_mojibake(text)) is not None:
-        text = meant
-    return text.translate(_TABLE)
+    text = repair_mojibake(text) or text
+    return text.translate(_TABLE) if _CONTROL.search(text) else text
 
 
 def lost_in(text: str) -> str | None:
