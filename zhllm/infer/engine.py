@@ -6,7 +6,7 @@ Both are given the same rendered prompt, so the same model gives the same answer
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -15,9 +15,10 @@ from typing import Any, Self
 
 from zhllm.errors import DataError
 from zhllm.infer.llamacpp import until_stop
+from zhllm.model.chat_templates import recognise
 from zhllm.model.directory import chat_template, check_vocabulary
 from zhllm.model.transformers_model import check_model_directory
-from zhllm.text.prompt_format import FORMATS, Message, PromptFormat, format_of
+from zhllm.text.prompt_format import FORMATS, Message, PromptFormat
 from zhllm.train.chats import prompt_ids
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -85,10 +86,15 @@ def open_engine(model: Path, fallback_format: str | None = None, parallel: int =
     raise DataError(f"{model}: is neither a model directory nor a .gguf file.")
 
 
-def choose_format(model: Path, template: str | None, fallback: str | None) -> PromptFormat:
-    """The format of a model's own template, else the fallback."""
+def choose_format(
+    model: Path, template: str | None, fallback: str | None, tokens: Mapping[str, str] | None = None
+) -> PromptFormat:
+    """The format of a model's own template, also of one in other words, else the fallback.
+
+    `tokens` are the "bos_token" and "eos_token" that the template may name.
+    """
     if template is not None:
-        found = format_of(template)
+        found = recognise(template, tokens or {})
         if found is None and fallback is None:
             raise DataError(
                 f"{model}: its chat template is none of zhllm's formats ({', '.join(FORMATS)}). "
@@ -101,6 +107,13 @@ def choose_format(model: Path, template: str | None, fallback: str | None) -> Pr
     return FORMATS[fallback]
 
 
+def directory_format(tokenizer: Tokenizer, fallback: str | None) -> PromptFormat:
+    """`choose_format` of a model directory."""
+    ids = {f"{role}_token": tokenizer.special_id(role) for role in ("bos", "eos")}
+    tokens = {name: tokenizer.decode([found], keep_special=True) for name, found in ids.items() if found is not None}
+    return choose_format(tokenizer.folder, chat_template(tokenizer.folder), fallback, tokens)
+
+
 class TransformersEngine(Engine):
     """A model directory in this process."""
 
@@ -109,8 +122,8 @@ class TransformersEngine(Engine):
 
         from zhllm.model.transformers_model import open_model
 
-        self.chat_format = choose_format(model, chat_template(model), fallback_format)
         self.tokenizer = Tokenizer(model)
+        self.chat_format = directory_format(self.tokenizer, fallback_format)
         check_vocabulary(model, self.tokenizer)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Any = open_model(model).to(self.device)
@@ -265,7 +278,10 @@ class LlamaEngine(Engine):
         from zhllm.model.gguf_read import GgufFile
 
         metadata = GgufFile(model).metadata
-        self.chat_format = choose_format(model, metadata.get("tokenizer.chat_template"), fallback_format)
+        spelt, ids = metadata.get("tokenizer.ggml.tokens", []), ("bos", "eos")
+        named = {f"{role}_token": metadata.get(f"tokenizer.ggml.{role}_token_id") for role in ids}
+        tokens = {name: str(spelt[i]) for name, i in named.items() if i is not None and i < len(spelt)}
+        self.chat_format = choose_format(model, metadata.get("tokenizer.chat_template"), fallback_format, tokens)
         length = metadata.get(f"{metadata.get('general.architecture')}.context_length")
         if length is None:
             raise DataError(f"{model}: names no context_length; is it a language model?")

@@ -83,9 +83,9 @@ def _is_questions(path: Path) -> bool:
 
 def _questions(config: EvaluateConfig, model: Path, role: str, out: Path) -> dict[str, Any]:
     from zhllm.evals.questions import bootstrap_interval, is_right, read_questions
-    from zhllm.infer.engine import choose_format, open_engine
-    from zhllm.model.directory import chat_template
+    from zhllm.infer.engine import directory_format, open_engine
     from zhllm.progress import append_jsonl
+    from zhllm.vocab.tokenizer import Tokenizer
 
     # Without another task every file must be a question set, so a mistake in its first line is named too.
     paths = [path for path in config.data if config.task == ("questions",) or _is_questions(path)]
@@ -95,7 +95,7 @@ def _questions(config: EvaluateConfig, model: Path, role: str, out: Path) -> dic
     # The model beside it (a base) may have no template; it is asked in the format of the first.
     fallback: str | None = config.prompt_format
     if role == "against" and fallback is None and config.model.is_dir():
-        fallback = choose_format(config.model, chat_template(config.model), None).name
+        fallback = directory_format(Tokenizer(config.model), None).name
     chats = [[{"role": "user", "content": question.question}] for question in questions]
     with open_engine(model, fallback, parallel=4) as engine:
         replies = engine.answer_many(chats, config.max_tokens)

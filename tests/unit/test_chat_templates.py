@@ -1,0 +1,85 @@
+"""Chat templates of others are taken for a format of ours only where they render the same prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toys import LLAMA3_SPECIALS, Toy, byte_level_tokenizer, random_model
+
+from zhllm.errors import DataError
+from zhllm.infer.engine import directory_format
+from zhllm.model.chat_templates import recognise
+from zhllm.model.directory import set_chat_template
+from zhllm.text.prompt_format import FORMATS
+from zhllm.vocab.tokenizer import Tokenizer
+
+# The templates that Llama-2-chat, Llama-3-Instruct and Qwen2-Instruct came with.
+LLAMA2 = (
+    "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}"
+    "{% set system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}"
+    "{% set system_message = false %}{% endif %}{% for message in loop_messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}"
+    "{% endif %}{% if loop.index0 == 0 and system_message != false %}"
+    "{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}"
+    "{% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}"
+    "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
+    "{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+LLAMA3 = (
+    "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' "
+    "+ message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}"
+    "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+QWEN2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+def test_the_same_prompts_in_other_words_are_known() -> None:
+    assert recognise(LLAMA2, TOKENS) is FORMATS["llama2"]
+    assert recognise(LLAMA3, {"bos_token": "<|begin_of_text|>"}) is FORMATS["llama3"]
+    for chat_format in FORMATS.values():
+        assert recognise(chat_format.jinja(), {}) is chat_format
+        assert recognise("{# by others #}" + chat_format.jinja(mark_answers=False), {}) == chat_format
+
+
+def test_a_default_system_prompt_is_kept() -> None:
+    found = recognise(QWEN2, {})
+    assert found is not None and (found.name, found.default_system) == ("chatml", "You are a helpful assistant.")
+    asked = [{"role": "user", "content": "问"}]
+    assert found.render(asked, answer_next=True) == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\n问<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert recognise(QWEN2.replace("loop.first and ", ""), {}) is None, "before every turn"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        LLAMA2.replace("' [/INST]'", "'[/INST]'"),
+        LLAMA3.replace("'<|eot_id|>'", "'\n<|eot_id|>'"),
+        LLAMA3.replace("bos_token + content", "content"),
+        QWEN2.replace("'<|im_start|>assistant\n'", "'<|im_start|>assistant\n<think>\n'"),
+        "{{ messages }}", "{% for %}", "{{ raise_exception('no') }}", "{{ messages[7]['content'] }}",
+        "{{ 1 / none }}", "",
+    ],
+)  # fmt: skip
+def test_other_prompts_are_not(template: str) -> None:
+    assert recognise(template, {"bos_token": "<|begin_of_text|>", "eos_token": "</s>"}) is None
+
+
+def test_a_directory_with_a_template_of_others(toy: Toy, tmp_path: Path) -> None:
+    model = random_model(tmp_path / "model", byte_level_tokenizer(tmp_path / "tokenizer", LLAMA3_SPECIALS))
+    set_chat_template(model, LLAMA3)
+    assert directory_format(Tokenizer(model), "plain") is FORMATS["llama3"]
+    set_chat_template(model, LLAMA3.replace("user", "human").replace("'role'", "'name'"))
+    assert directory_format(Tokenizer(model), "llama3") is FORMATS["llama3"], "as --prompt-format says"
+    with pytest.raises(DataError, match="its chat template is none of zhllm's formats .*Give --prompt-format"):
+        directory_format(Tokenizer(model), None)
