@@ -118,8 +118,8 @@ def test_rows_of_one_kind_are_compared() -> None:
 
 
 def test_nobodys_number_is_asked_for() -> None:
-    rows = "姓名 | 电话 | 身份证号 | 部门\n王小明 | 13800138000 | 110101199003070000 | 质检部"
-    assert [q.rpartition("，")[2] for q in made(f"# 通讯录\n{rows}\n")] == ["王小明的部门是什么？"]
+    rows = "姓名 | 电话 | 身份证号 | 部门\n涂春晓 | 13800138000 | 110101199003070000 | 质检部"
+    assert [q.rpartition("，")[2] for q in made(f"# 通讯录\n{rows}\n")] == ["涂春晓的部门是什么？"]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,7 @@ def test_the_answers_place_becomes_the_question_word(sentence: str, question: st
     "sentence",
     [
         "语气急一点可以理解。",
+        "风杯的轴承每两三年换一次。",
         "依照本法第三十八条的规定执行。",
         "处二万元以上二十万元以下的罚款。",
         "保障妇女的合法权益是全社会的共同责任。",
@@ -197,6 +198,17 @@ PASSAGES = {
     "离心机": "雨后的山路很滑，行人要小心。",
     "光度计": "老师把苹果分给每个孩子。",
 }
+
+
+def test_a_table_that_says_it_in_other_words_is_an_answer() -> None:
+    from zhllm.text.synth.grounding import seen_in
+    from zhllm.text.synth.rules import does_not_answer
+
+    pair = Pair("factual", "海外出差要由谁批准？", "海外出差要由副总经理陆怀舟批准。", 0, 9, (0, 9), "agent")
+    assert not does_not_answer(pair, seen_in("出差高铁 | 座位等级 | 二等座\n海外出差 | 批准人 | 陆怀舟"))
+    assert does_not_answer(pair, seen_in("出差高铁 | 座位等级 | 二等座\n县城住宿 | 每晚上限 | 260元"))
+    pair = Pair("factual", "恒温箱的功率是多少？", "恒温箱的功率是一千五百瓦。", 0, 9, (0, 9), "number")
+    assert not does_not_answer(pair, seen_in("额定功率：1,500 W"))
 
 
 def test_at_most_so_many_pairs_of_a_document_in_their_shares() -> None:

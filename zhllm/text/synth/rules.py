@@ -10,7 +10,16 @@ from zhllm.text.document import Document
 from zhllm.text.script import to_traditional
 from zhllm.text.synth import rules_law, rules_section, rules_sentence, rules_table
 from zhllm.text.synth.chunks import Chunk, chunks_of
-from zhllm.text.synth.grounding import Limits, Seen, answer_problem, pairs_of_characters, question_problem, seen_in
+from zhllm.text.synth.grounding import (
+    Limits,
+    Seen,
+    answer_problem,
+    names_in,
+    pairs_of_characters,
+    plain,
+    question_problem,
+    seen_in,
+)
 from zhllm.text.synth.numbers import numbers_in
 from zhllm.text.synth.outline import Outline
 from zhllm.text.synth.pairs import KINDS, Kind, Pair, Style, chance, language_of, refusal
@@ -132,18 +141,20 @@ def _unanswerable(found: Sequence[Pair], chunks: Sequence[Chunk], language: str,
     wanted = round(len(found) * share / max(1 - share, 1e-9)) if share < 1 else len(found)
     drawn = _mixed(found, settings.seed)
     passages = [(c, seen_in(c.text)) for c in chunks if len(c.text) > _MIN_PASSAGE]
-    made: list[Pair] = []
+    made: dict[str, Pair] = {}
     for pair in drawn:
         if len(made) >= wanted:
             break
-        chunk = _beside(pair, passages, settings.seed)
+        chunk = None if pair.question in made else _beside(pair, passages, settings.seed)
         if chunk is not None:
             said = refusal(language, settings.seed, pair.question)
             place = (chunk.start, chunk.end)
-            made.append(Pair("unanswerable", pair.question, said, *place, place, f"{pair.rule}, elsewhere", pair.title))
-    return made
+            rule = f"{pair.rule}, elsewhere"
+            made[pair.question] = Pair("unanswerable", pair.question, said, *place, place, rule, pair.title)
+    return list(made.values())
 
 
+_ASKING = re.compile("什么|多少|哪些|怎样|如何|请问|根据")
 _TRIES, _MIN_PASSAGE = 8, 60
 
 
@@ -170,12 +181,15 @@ def _mixed(found: Sequence[Pair], seed: int) -> list[Pair]:
 
 
 def does_not_answer(pair: Pair, seen: Seen) -> bool:
-    """Whether nothing of what the answer adds to the question stands in a text, and some of the question does not."""
-    added = pairs_of_characters(pair.answer) - pairs_of_characters(pair.question)
-    asked = pairs_of_characters(re.sub("什么|多少|哪些|怎样|如何|请问|根据", "", pair.question))
+    """Whether a text holds next to nothing of what the answer adds to the question, and not all of the question.
+
+    A name or a number of the answer settles it: 批准人 | 陆怀舟 in a table answers who approves as a sentence does.
+    """
+    question = plain(pair.question)
+    names = [plain(name) for name in names_in(pair.answer)]
     numbers = numbers_in(pair.answer) - numbers_in(pair.question)
-    return (
-        len(added & seen.pairs) <= 0.3 * len(added)
-        and len(asked & seen.pairs) <= 0.6 * len(asked)
-        and not numbers & seen.numbers
-    )
+    if numbers & seen.numbers or any(name in seen.letters for name in names if name and name not in question):
+        return False
+    added = pairs_of_characters(pair.answer) - pairs_of_characters(pair.question)
+    asked = pairs_of_characters(_ASKING.sub("", pair.question))
+    return len(added & seen.pairs) <= 0.15 * len(added) and len(asked & seen.pairs) <= 0.6 * len(asked)

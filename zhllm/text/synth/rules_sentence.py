@@ -24,7 +24,7 @@ _BACK = re.compile(
 _BAD_START = re.compile(
     r"^(?:超过|不足|不到|未满|满|达到|逾|但|而|因此|所以|也|还|又|并|同时|否则|然后|接着|不过|于是|再|就|才|如|若|当|一共|共|即|前|后|"
     r"过期|过了|用完|到期|没有|不|另|除|对|从|在|按|由|把|被|让|请|要|应|可|只|都|每|最|第|凡|无|有|是|以|为|与|和|或|及|至|则|"
-    r"中间|情况|具体|期间|届时|随后|之后|之前|一般|通常|平时|目前|现在|首先|其次|例|\d)"
+    r"中间|情况|增加|删去|修改|具体|期间|届时|随后|之后|之前|一般|通常|平时|目前|现在|首先|其次|例|\d)"
 )
 _STATES = re.compile(
     r"应当|应[^用急]|必须|不得|不能|至少|最多|最少|不超过|不少于|上限|下限|期限|有效|每[年月天周次季度人晚份台个两半件位]|是|为|要|提前|之?内|可以|有|需|叫|可|供应|开始|锁门|发车|发放|上班|下班|达|施行|生效"
@@ -60,6 +60,7 @@ _PERSON = re.compile(
 )
 _DURATION = re.compile(r"[半\d一二两三四五六七八九十百]+个?(?:半年|年|月|季度|星期|周|天|小时|分钟)")
 _VAGUE = re.compile("[一两](?:天|年|周|次|位|名|人|份|套|节|条)")
+_ABOUT = re.compile("[一二两三四五六七八九]{2}")  # 两三年 is no number
 _BARE_HOUR = re.compile("[一两二三四]点")
 _HOW_MUCH = "多少"
 
@@ -180,7 +181,10 @@ def _places(sentence: str) -> list[tuple[int, int, str, str]]:
     found = [
         (m.start(), m.end(), ("几" if m["unit"] == "折" else _HOW_MUCH) + m["unit"], "number")
         for m in _COUNTED.finditer(sentence)
-        if m["n"] != "一" and not m["half"] and not _VAGUE.match(m[0])
+        if m["n"] != "一"
+        and (m["unit"] == "折" or not _ABOUT.fullmatch(m["n"]))
+        and not m["half"]
+        and not _VAGUE.match(m[0])
     ]
     found += [(m.start(), m.end(), "百分之多少", "number") for m in _PERCENT.finditer(sentence)]
     found += [(m.start(), m.end(), "几点", "time") for m in _TIME.finditer(sentence) if not _BARE_HOUR.fullmatch(m[0])]

@@ -18,6 +18,8 @@ _PERSON = re.compile(r"(?:人|员|者|师|经理|主管|总监|主任|[处科部
 _NUMBER = re.compile(
     r"^[约近第每≤≥<>±]{0,2}\s*[\d零一二两三四五六七八九十半][\d零一二两三四五六七八九十百千万亿.,，点半]*\s*[^\s，。、]{0,5}$"
 )
+_PEOPLE = re.compile("姓名|名字|人员|联系人|员工|学生|客户|患者|工程师")
+_REACHED = re.compile("电话|号码|地址|生日|出生|年龄|工资|薪")
 _DURATION = re.compile(
     r"^[半\d零一二两三四五六七八九十百千.]+(?:个)?(?:工作日|自然日|年|月|季度|星期|周|天|日|小时|分钟|秒)半?$"
 )
@@ -88,9 +90,10 @@ def _columns(outline: Outline, rows: list[_Row], heading: str, seed: int) -> Ite
     entities = [row.cells[0] for row in body]
     if len(set(entities)) < len(entities) or any(_NUMBER.match(entity) for entity in entities):
         return
+    is_of_people = bool(_PEOPLE.search(head[0]))
     for row in body:
         for name, value in zip(head[1:], row.cells[1:], strict=True):
-            if _fits(row.cells[0], name, value):
+            if _fits(row.cells[0], name, value) and not (is_of_people and _REACHED.search(name)):
                 yield _asked(outline, row, (row.cells[0], name, value), heading, seed)
     for one, other in pairwise(body):
         for place, name in enumerate(head[1:], 1):
