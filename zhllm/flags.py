@@ -72,12 +72,12 @@ def config_from_flags(config: type[Config], values: dict[str, Any]) -> Config:
 
 def _option(field: str, info: FieldInfo) -> click.Option:
     kind, multiple = _click_type(info.annotation)
-    name = "--" + field.replace("_", "-")
+    name = "--" + field.rstrip("_").replace("_", "-")  # import_: Python has the word for itself
     default = "" if info.is_required() or info.default in (None, ()) else f"  [default: {_text(info.default)}]"
     options: dict[str, Any] = {"help": f"{info.description}{default}", "required": info.is_required()}
     if kind is bool:
-        return click.Option([f"{name}/--no-{name[2:]}"], default=None, **options)
-    return click.Option([name], type=kind, multiple=multiple, default=None, **options)
+        return click.Option([field, f"{name}/--no-{name[2:]}"], default=None, **options)
+    return click.Option([field, name], type=kind, multiple=multiple, default=None, **options)
 
 
 def _text(value: Any) -> str:

@@ -146,7 +146,7 @@ BAD: dict[str, tuple[Make, str, int, str]] = {
     ),
     "a tokenizer of 49152": (lambda f: None, "train-tokenizer --corpus toy/clean-en --size 49152", 3, "use 49151"),
     "resize: truncated": (model(truncated), RESIZE, 3, "model.safetensors: is cut off: "),
-    "resize: only .bin": (model(only_bin), RESIZE, 3, "Convert .bin weights to safetensors first."),
+    "resize: a .bin that is none": (model(only_bin), RESIZE, 3, "is cut off, or is not a file that torch.save"),
     "resize: no embeddings": (
         model(without("model.embed_tokens.weight")), RESIZE, 3, "model: has no tensor model.embed_tokens.weight"
     ),
@@ -154,7 +154,7 @@ BAD: dict[str, tuple[Make, str, int, str]] = {
     "resize: not a model": (lambda f: (f / "model").mkdir(), RESIZE, 3, "is not a model directory"),
     "resize: config.json is no JSON": (model(text("config.json", "{")), RESIZE, 3, "is not a model directory: config"),
     "export: truncated": (model(truncated), EXPORT, 3, "model.safetensors: is cut off: "),
-    "export: only .bin": (model(only_bin), EXPORT, 3, "Convert .bin weights to safetensors first."),
+    "export: a .bin that is none": (model(only_bin), EXPORT, 3, "is cut off, or is not a file that torch.save"),
     "export: a missing tensor": (
         model(without("model.layers.1.mlp.up_proj.weight")), EXPORT, 3, "1 weights are missing or misshapen, e.g. ['mod"
     ),

@@ -1,7 +1,8 @@
-"""Safetensors as streams: tensors are read and written one at a time, never the whole model.
+"""Weights as streams: tensors are read and written one at a time, never the whole model.
 
-numpy only. bfloat16 stands as its uint16 bit pattern. Format: huggingface/safetensors README
-(8-byte little-endian header length, JSON header, then the data).
+Reads safetensors and torch's .bin, writes safetensors; numpy only. bfloat16 stands as its uint16 bit
+pattern. Format: huggingface/safetensors README (8-byte little-endian header length, JSON header, then
+the data).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zhllm.errors import DataError
+from zhllm.model.torch_bin import Place, read_places
 
 Array = NDArray[Any]
 F32 = NDArray[np.float32]
@@ -29,6 +31,8 @@ STORAGE = {
 }  # fmt: skip
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+BIN_INDEX = "pytorch_model.bin.index.json"
+BIN_SINGLE = "pytorch_model.bin"
 
 
 @dataclass(frozen=True)
@@ -90,52 +94,76 @@ def read_header(path: Path) -> Iterator[tuple[Spec, int]]:
 
 
 class Checkpoint:
-    """The tensors of a model or adapter folder (or of one .safetensors file), read on demand."""
+    """The tensors of a model folder (or of one .safetensors or .bin file), read on demand."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.specs: dict[str, Spec] = {}
-        self._where: dict[str, tuple[Path, int]] = {}
+        self._where: dict[str, tuple[Path, Place]] = {}
         files, named = _files_of(path)
         for file in files:
-            for spec, offset in read_header(file):
-                self.specs[spec.name] = spec
-                self._where[spec.name] = (file, offset)
+            for place in _places(file):
+                self.specs[place.name] = Spec(place.name, place.dtype, place.shape)
+                self._where[place.name] = (file, place)
         lost = sorted(named - self.specs.keys())
         if lost:
-            raise DataError(f"{path}: {INDEX} names {len(lost)} tensors that its shards do not hold: {lost[:3]}")
+            raise DataError(f"{path}: its index names {len(lost)} tensors that its shards do not hold: {lost[:3]}")
+
+    def where(self, name: str) -> tuple[Path, Place]:
+        """The file that holds a tensor, and its place there; DataError when there is none."""
+        if name not in self.specs:
+            raise DataError(f"{self.path}: has no tensor {name} (it holds {len(self.specs)} tensors).")
+        return self._where[name]
 
     def raw(self, name: str) -> Array:
         """A tensor in storage dtype, memory-mapped read-only; DataError when it is not there."""
-        if name not in self.specs:
-            raise DataError(f"{self.path}: has no tensor {name} (it holds {len(self.specs)} tensors).")
-        spec, (file, offset) = self.specs[name], self._where[name]
-        if math.prod(spec.shape) == 0:
-            return np.zeros(spec.shape, STORAGE[spec.dtype])
-        return np.memmap(file, STORAGE[spec.dtype], "r", offset, spec.shape)
+        file, place = self.where(name)
+        dtype = np.dtype(STORAGE[place.dtype])
+        if math.prod(place.shape) == 0:
+            return np.zeros(place.shape, dtype)
+        if place.is_contiguous:
+            return np.memmap(file, dtype, "r", place.offset, place.shape)
+        span = 1 + sum((n - 1) * step for n, step in zip(place.shape, place.strides, strict=True))
+        values = np.memmap(file, dtype, "r", place.offset, (span,))
+        steps = tuple(step * dtype.itemsize for step in place.strides)
+        return np.lib.stride_tricks.as_strided(values, place.shape, steps, writeable=False)
 
     def f32(self, name: str) -> F32:
         """A tensor as float32."""
         return to_f32(self.raw(name), self.specs[name].dtype)
 
 
+def _places(file: Path) -> Iterator[Place]:
+    if file.suffix == ".bin":
+        yield from read_places(file)
+        return
+    for spec, offset in read_header(file):
+        strides = tuple(math.prod(spec.shape[n + 1 :]) for n in range(len(spec.shape)))
+        yield Place(spec.name, spec.dtype, spec.shape, strides, offset)
+
+
 def _files_of(path: Path) -> tuple[list[Path], set[str]]:
     """The files that hold a folder's weights, and the tensors its index promises (none without one)."""
     if path.is_file():
         return [path], set()
-    if (path / INDEX).is_file():
-        try:
-            weight_map: dict[str, str] = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"]
-            shards = sorted(set(weight_map.values()))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{path / INDEX}: cannot be read as an index of shards ({error!r}).") from error
-        missing = [name for name in shards if not (path / name).is_file()]
-        if missing:
-            raise DataError(f"{path}: {INDEX} names {len(missing)} shards that are not there: {missing[:3]}")
-        return [path / name for name in shards], set(weight_map)
-    if not (path / SINGLE).is_file():
-        raise DataError(f"{path}: holds no {SINGLE} or {INDEX}. Convert .bin weights to safetensors first.")
-    return [path / SINGLE], set()
+    for index, single in ((INDEX, SINGLE), (BIN_INDEX, BIN_SINGLE)):
+        if (path / index).is_file():
+            return _indexed(path, index)
+        if (path / single).is_file():
+            return [path / single], set()
+    raise DataError(f"{path}: holds no {SINGLE} or {INDEX}, and no {BIN_SINGLE} or {BIN_INDEX}.")
+
+
+def _indexed(path: Path, index: str) -> tuple[list[Path], set[str]]:
+    try:
+        weight_map: dict[str, str] = json.loads((path / index).read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(weight_map.values()))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path / index}: cannot be read as an index of shards ({error!r}).") from error
+    missing = [name for name in shards if not (path / name).is_file()]
+    if missing:
+        raise DataError(f"{path}: {index} names {len(missing)} shards that are not there: {missing[:3]}")
+    return [path / name for name in shards], set(weight_map)
 
 
 class Writer:
@@ -146,7 +174,7 @@ class Writer:
 
     def __init__(self, folder: Path, plan: Sequence[Spec], max_shard_bytes: int = 4 << 30) -> None:
         self.folder, self.plan = folder, list(plan)
-        self._shards = _split(self.plan, max_shard_bytes)
+        self._shards = split(self.plan, max_shard_bytes)
         self._next = 0
         self._file: BinaryIO | None = None
         self._shard_of = [number for number, shard in enumerate(self._shards) for _ in shard]
@@ -168,19 +196,8 @@ class Writer:
     def _open(self, number: int) -> None:
         if self._file is not None:
             self._file.close()
-        header, offset = {"__metadata__": {"format": "pt"}}, 0
-        for spec in self._shards[number]:
-            end = offset + spec.size_bytes
-            header[spec.name] = {"dtype": spec.dtype, "shape": list(spec.shape), "data_offsets": [offset, end]}  # type: ignore[dict-item]
-            offset = end
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        self._file = (self.folder / self._name(number)).open("wb")
-        self._file.write(len(text).to_bytes(8, "little") + text)
-
-    def _name(self, number: int) -> str:
-        count = len(self._shards)
-        return SINGLE if count == 1 else f"model-{number + 1:05d}-of-{count:05d}.safetensors"
+        self._file = (self.folder / shard_name(number, len(self._shards))).open("wb")
+        self._file.write(header_of(self._shards[number]))
 
     def __enter__(self) -> Writer:
         return self
@@ -193,14 +210,38 @@ class Writer:
         if kind is not None:
             return
         assert self._next == len(self.plan), f"{len(self.plan) - self._next} planned tensors were not written"
-        if len(self._shards) > 1:
-            weight_map = {spec.name: self._name(n) for spec, n in zip(self.plan, self._shard_of, strict=True)}
-            total = sum(spec.size_bytes for spec in self.plan)
-            index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-            (self.folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        write_index(self.folder, self._shards)
 
 
-def _split(plan: Sequence[Spec], max_shard_bytes: int) -> list[list[Spec]]:
+def header_of(specs: Sequence[Spec]) -> bytes:
+    """The first bytes of a safetensors file whose tensors follow one another in this order."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for spec in specs:
+        end = offset + spec.size_bytes
+        header[spec.name] = {"dtype": spec.dtype, "shape": list(spec.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def shard_name(number: int, count: int) -> str:
+    """What the shard of this number, from 0, is called."""
+    return SINGLE if count == 1 else f"model-{number + 1:05d}-of-{count:05d}.safetensors"
+
+
+def write_index(folder: Path, shards: Sequence[Sequence[Spec]]) -> None:
+    """Write the index of several shards; one shard needs none."""
+    if len(shards) > 1:
+        weight_map = {spec.name: shard_name(n, len(shards)) for n, shard in enumerate(shards) for spec in shard}
+        total = sum(spec.size_bytes for shard in shards for spec in shard)
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def split(plan: Sequence[Spec], max_shard_bytes: int) -> list[list[Spec]]:
+    """The plan in order, cut into shards of at most `max_shard_bytes` (or one tensor, where it is larger)."""
     shards: list[list[Spec]] = [[]]
     filled = 0
     for spec in plan:

@@ -17,6 +17,18 @@ def check_model_directory(folder: Path) -> None:
         raise DataError(f"{folder}: is {kind} (it has no config.json).")
 
 
+def quiet() -> None:
+    """Keep libraries from writing between our lines what the user can do nothing about."""
+    # Where the CPU has AVX512-BF16 it tells of a kernel hub that is not installed.
+    getLogger("bitsandbytes").setLevel(ERROR)
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its table of missing weights would stand above our one line
+    # peft still asks by the older name.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+
+
 def open_model(folder: Path, dtype: Any = "auto", **options: Any) -> Any:
     """A transformers causal LM in eval mode; `dtype` "auto" keeps the stored one; `options` go to from_pretrained.
 
@@ -26,15 +38,9 @@ def open_model(folder: Path, dtype: Any = "auto", **options: Any) -> Any:
     from safetensors import SafetensorError
 
     check_model_directory(folder)
-    # Where the CPU has AVX512-BF16 it tells of a kernel hub that is not installed.
-    getLogger("bitsandbytes").setLevel(ERROR)
+    quiet()
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # its table of missing weights would stand above our one line
-    # peft still asks by the older name; nothing the user could change.
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True, **options

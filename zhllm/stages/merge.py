@@ -2,135 +2,263 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from zhllm.config import Config, InputPath, InputPaths
-from zhllm.errors import DataError, ProofError
+from zhllm import manifest
+from zhllm.config import Config, InputPath, InputPaths, Role
+from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zhllm.model.lora import Adapter
+    from zhllm.model.merging import Plan
     from zhllm.model.tensors import Checkpoint
+
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 
 
 class MergeConfig(Config):
     """Flags of `zhllm merge`."""
 
     model: InputPath = Field(description="The model directory the adapters were trained on.")
-    adapter: InputPaths = Field(min_length=1, description="Adapter folders, in the order they are applied.")
+    adapter: InputPaths = Field((), description="Adapter folders, in the order they are applied.")
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None, description="What the merged weights are stored in (default: as each weight of the base is)."
+    )
+    max_shard_size: str = Field("5GB", description="Largest weight file, such as 500MB or 5GB.")
+    import_: bool = Field(
+        False,
+        description="Model or adapters are another tool's: vocabulary rows may differ, and the tokenizer's files are "
+        "made to match them. Needs no --adapter where the model is merged already.",
+    )
+    tokenizer: InputPath | None = Field(
+        None, description="With --import: tokenizer the model was trained with (default: the adapter's or the model's)."
+    )
+    workers: Annotated[int | None, Role.RUNTIME] = Field(
+        None, gt=0, description="Weights merged at once (default: as many as there are cores)."
+    )
+
+    @field_validator("max_shard_size")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        if SIZE.fullmatch(value) is None or bytes_of(value) < 1:
+            raise ValueError(f"{value!r} is no size; write 500MB or 5GB")
+        return value
+
+    @model_validator(mode="after")
+    def _has_work(self) -> MergeConfig:
+        if not self.adapter and not self.import_:
+            raise ValueError("--adapter: give one adapter or more (none only with --import)")
+        if self.tokenizer is not None and not self.import_:
+            raise ValueError("--tokenizer is for --import; elsewhere the base's tokenizer is the model's")
+        return self
+
+
+def bytes_of(size: str) -> int:
+    """The bytes that a text such as 5GB or 512MiB names."""
+    found = SIZE.fullmatch(size)
+    assert found is not None
+    unit = 1024 if "i" in size.lower() else 1000
+    return int(float(found[1]) * unit ** " KMGT".index(found[2].upper() or " "))
 
 
 def run(config: MergeConfig, out: Path) -> Metrics:
-    """Writes a plain, complete model directory and merge_report.json.
+    """Writes a plain, complete model directory, its card README.md, and merge_report.json.
 
-    Proves: the base is the one the adapters were trained on; every adapter tensor was used; logits
-    of the merged model equal those of base + adapters on a probe.
+    LoRA, rsLoRA, DoRA, new rows, modules_to_save, trained tokens and biases; peft's adapters and zhllm's.
+    The model is never in memory. Proves: base and tokenizer are those the adapters were trained with;
+    every adapter tensor was used; logits of the merged model equal those of base + adapters on a probe;
+    sampled values are the exact ones rounded once. For QLoRA adapters the report has the loss on the
+    full-precision and on the dequantised base.
 
     \b
     zhllm merge --model resized --adapter pretrained -o merged
+    zhllm merge --model resized --adapter pretrained answers --dtype bfloat16 -o merged
+    zhllm merge --import --model llama-7b --adapter chinese-alpaca-lora-7b -o merged
     """
-    from zhllm.model.directory import carry_prompt_format, copy_tokenizer, write_model_config
-    from zhllm.model.llama import read_config
-    from zhllm.model.lora import Adapter, merged_blocks
-    from zhllm.model.tensors import Checkpoint, Writer
+    from zhllm.model.lora import Adapter, check_finite
+    from zhllm.model.merging import plan_merge
+    from zhllm.model.tensors import Checkpoint
     from zhllm.vocab.hf_files import write_json
     from zhllm.vocab.tokenizer import Tokenizer
 
     base, adapters = Checkpoint(config.model), [Adapter(path) for path in config.adapter]
-    for path in config.adapter:
-        check_lineage(config.model, path)
-    check_fit(config, base, adapters)
-    with Writer(out, list(base.specs.values())) as writer:
-        for name in base.specs:
-            writer.write(name, merged_blocks(base, name, adapters))
-    copy_tokenizer(config.model, out)
+    if not config.import_:
+        check_inputs(config)
+    plan = plan_merge(base, adapters, DTYPES.get(config.dtype or ""), resize=config.import_)
+    for adapter in adapters:
+        check_finite(adapter)
+    for name in plan.overridden:
+        say(f"{name}: a later adapter's values take the place of an earlier one's")
+    tokens = write_tokenizer_files(config, plan, out)
+    tokenizer = Tokenizer(out)
+    write_configs(config, plan, tokenizer, out)
+    report = write_weights(config, base, plan, adapters, tokenizer, out)
+    report |= {"adapter_tensors_used": plan.used, "untied": plan.untied, "overridden": plan.overridden, **tokens}
+    write_json(out / "merge_report.json", report)
+    metrics = {
+        "adapters": len(adapters),
+        "modules_updated": sum(not target.is_copy or target.whole is not None for target in plan.targets),
+        "adapter_tensors_used": plan.used,
+        **{key: value for key, value in report.items() if isinstance(value, (int, float)) and key != "untied"},
+        "correctly_rounded": report["rounding"]["correctly_rounded"],
+        **{name: value for name, value in report.get("quantised_base", {}).items() if name.startswith("loss")},
+    }
+    write_card(config, plan, report, out)
+    return metrics
+
+
+def check_inputs(config: MergeConfig) -> None:
+    """DataError when base or tokenizer are not those that the adapters were trained with."""
+    from zhllm.model.directory import check_vocabulary
+    from zhllm.stages._merge_lineage import check_lineage, check_tokenizers
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    check_lineage(config.model, config.adapter)
+    if (config.model / "tokenizer.json").is_file():
+        check_vocabulary(config.model, Tokenizer(config.model))
+        check_tokenizers(config.model, config.adapter)
+
+
+def write_tokenizer_files(config: MergeConfig, plan: Plan, out: Path) -> dict[str, Any]:
+    """The merged model's tokenizer and chat template; what an import had to change."""
+    from zhllm.model.directory import carry_prompt_format, chat_template
+    from zhllm.model.tokenizer_files import complete_tokenizer, fit_tokenizer
+
+    templates = [found for path in (config.model, *config.adapter) if (found := chat_template(path)) is not None]
+    template = templates[-1] if templates else None
+    source = config.model if not config.import_ else tokenizer_source(config)
+    if config.import_ and (source.is_file() or (source / "tokenizer.model").is_file()):
+        fitted = fit_tokenizer(source, out, plan.vocab_rows, template)
+        for change in fitted.changes:
+            say(f"tokenizer: {change}")
+        return {"imported_tokenizer": {"pieces": fitted.pieces, "rows": fitted.rows, "changes": fitted.changes}} | ties(
+            out
+        )
+    complete_tokenizer(source, out)
     for path in config.adapter:
         carry_prompt_format(path, out)
-    tokenizer = Tokenizer(config.model)
-    model_config = read_config(config.model)
-    write_model_config(out, model_config, tokenizer, model_config["vocab_size"])
-    report = prove_logits(config, out, tokenizer)
-    used = sum(len(a.updates) + len(a.new_rows) for a in adapters)
-    write_json(out / "merge_report.json", report | {"adapter_tensors_used": used})
-    return {"adapters": len(adapters), "modules_updated": used, **report}
+    return {}
 
 
-def check_lineage(model: Path, adapter: Path) -> None:
-    """DataError when the adapter's manifest names another base than this one."""
-    from zhllm import manifest
+def tokenizer_source(config: MergeConfig) -> Path:
+    """Where an imported model's tokenizer is: what --tokenizer names, the last adapter that has one, or the model."""
+    if config.tokenizer is not None:
+        return config.tokenizer
+    places = [*reversed(config.adapter), config.model]
+    return next(
+        (p for p in places if (p / "tokenizer.model").is_file() or (p / "tokenizer.json").is_file()), config.model
+    )
 
-    made = manifest.read(adapter)
-    if made is None:
-        return  # a plain peft folder: shapes and logits still decide
-    trained_on = made.key["inputs"].get("model", [None])[0]
-    given = manifest.digest(model)
-    if trained_on != given:
-        was = made.made_by.get("input_paths", {}).get("model", ["?"])[0]
-        raise DataError(
-            f"{adapter}: was trained on another model ({was}, digest {str(trained_on)[:12]}) than {model} "
-            f"(digest {given[:12]}). Give the model it was trained on."
+
+def ties(out: Path) -> dict[str, Any]:
+    """How many probe texts tokenizer.json cuts otherwise than tokenizer.model: no merge list can say equal scores."""
+    from zhllm.stages._merge_proof import PROBE
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer(out)
+    wanted = tokenizer.encode_plain(PROBE)
+    tokenizer.fast.encode_special_tokens = True
+    found = [tokenizer.fast.encode(line, add_special_tokens=False).ids for line in PROBE]
+    differ = sum(a != b for a, b in zip(wanted, found, strict=True))
+    if differ:
+        say(
+            f"tokenizer: tokenizer.json cuts {differ} of {len(PROBE)} probe texts otherwise than tokenizer.model, "
+            "which the model was trained with: its added pieces have equal scores, and a merge list cannot say so. "
+            "llama.cpp (zhllm export) and SentencePiece read tokenizer.model."
         )
+    return {"tokenizer_json_differs": differ, "tokenizer_probe_texts": len(PROBE)}
 
 
-def check_fit(config: MergeConfig, base: Checkpoint, adapters: list[Adapter]) -> None:
-    """DataError when an adapter tensor has no place in the base."""
-    for path, adapter in zip(config.adapter, adapters, strict=True):
-        for name, update in adapter.updates.items():
-            shape = base.specs[name].shape if name in base.specs else None
-            if shape != (update.b.shape[0], update.a.shape[1]):
-                raise DataError(
-                    f"{path}: its update of {name} is {update.b.shape[0]} x {update.a.shape[1]}, "
-                    f"the base {config.model} has {shape}. Is this the model it was trained on?"
-                )
-        for name, rows in adapter.new_rows.items():
-            total = base.specs[name].shape[0] if name in base.specs else 0
-            if len(rows) > total or rows.shape[1:] != base.specs[name].shape[1:]:
-                raise DataError(
-                    f"{path}: holds new rows of {name}, {rows.shape[0]} x {rows.shape[1]}, that do not fit "
-                    f"{config.model} ({total} rows)."
-                )
+def write_configs(config: MergeConfig, plan: Plan, tokenizer: Any, out: Path) -> None:
+    """config.json and generation_config.json, and the base's licence files."""
+    from zhllm.model.directory import write_model_config
+    from zhllm.model.llama import read_config
+
+    settings = read_config(config.model)
+    if plan.untied:
+        settings["tie_word_embeddings"] = False
+    if config.dtype is not None:
+        settings |= {"dtype": config.dtype, "torch_dtype": config.dtype}
+    write_model_config(out, settings, tokenizer, plan.vocab_rows)
+    for path in sorted(config.model.iterdir()):
+        if path.is_file() and path.name.upper().startswith(("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")):
+            shutil.copyfile(path, out / path.name)
 
 
-PROBE = (
-    "人工智能模型的训练需要大量的中文语料。",
-    "The quick brown fox jumps over the lazy dog.",
-    "２０２６年　价格：￥９９．５",
-)
+def write_weights(
+    config: MergeConfig, base: Checkpoint, plan: Plan, adapters: Sequence[Adapter], tokenizer: Any, out: Path
+) -> dict[str, Any]:
+    """Merge, with the proof's forward passes following and finished shards being hashed meanwhile; the report."""
+    from zhllm.model.merge_blocks import OpenFiles, write_merged
+    from zhllm.model.shards import Shards
+    from zhllm.stages._merge_proof import PROBE, Proof, check_rounding
+
+    # Adapters that were trained with the same ids: a probe of ids means the same to both.
+    ids = [row for row in tokenizer.encode_plain(PROBE) if row]
+    specs = [target.spec for target in plan.targets]
+    workers = config.workers or len(os.sched_getaffinity(0))
+    with closing(OpenFiles()) as files, hashing() as on_shard:
+        with Shards(out, specs, bytes_of(config.max_shard_size), on_shard) as shards:
+            proof = Proof.start(out, base, plan, adapters, shards, files, ids)
+            try:
+                write_merged(base, plan.targets, shards, workers)
+                dtype = max(specs, key=lambda spec: spec.size_bytes).dtype
+                report: dict[str, Any] = {"dtype": dtype, **proof.logits(out, dtype)}
+            finally:
+                shards.fail()
+                proof.stop()
+        report["rounding"] = check_rounding(base, plan, out, proof, adapters)
+    return report
 
 
-def prove_logits(config: MergeConfig, out: Path, tokenizer: Any) -> dict[str, float]:
-    """Largest logit difference and greedy agreement of merged against base + adapters.
+@contextmanager
+def hashing() -> Iterator[Any]:
+    """Something to tell of every finished file, which is then hashed while it is still in the page cache.
 
-    The tolerance is that of one rounding in the stored dtype. Raises ProofError beyond it.
+    The manifest asks for the same digests afterwards and finds them.
     """
-    from zhllm.infer.probe import adapted_logits, logits
-
-    ids = tokenizer.encode_plain(PROBE)
-    wanted = adapted_logits(config.model, config.adapter, ids)
-    found = logits(out, ids)
-    worst = max(float((a - b).abs().max()) for a, b in zip(wanted, found, strict=True))
-    agree = sum(int((a.argmax(-1) == b.argmax(-1)).sum()) for a, b in zip(wanted, found, strict=True))
-    total = sum(len(a) for a in wanted)
-    scale = max(float(a.abs().max()) for a in wanted)
-    stored = read_dtype(out)
-    limit = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}.get(stored, 1e-1) * max(scale, 1.0)
-    if worst > limit:
-        raise ProofError(
-            f"the merged model's logits differ from base + adapters by {worst:.3g} (limit {limit:.3g} for {stored}); "
-            "nothing was written."
-        )
-    return {"largest_logit_difference": worst, "greedy_agreement": agree / total, "logit_scale": scale}
+    with ThreadPoolExecutor(2) as pool:
+        hashed = []
+        yield lambda path: hashed.append(pool.submit(manifest.digest_file, path))
+    for each in hashed:
+        each.result()
 
 
-def read_dtype(folder: Path) -> str:
-    """The dtype a checkpoint is stored in: that of its largest tensor."""
-    from zhllm.model.tensors import Checkpoint
+def write_card(config: MergeConfig, plan: Plan, report: dict[str, Any], out: Path) -> None:
+    """README.md: what was merged, from where, and what was proved."""
+    import math
 
-    largest = max(Checkpoint(folder).specs.values(), key=lambda spec: spec.size_bytes)
-    return {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(largest.dtype, largest.dtype)
+    from zhllm.model.llama import read_config
+    from zhllm.stages._merge_lineage import card
+
+    settings = read_config(out)
+    facts = {
+        "architecture": (settings.get("architectures") or [settings.get("model_type", "model")])[0],
+        "parameters": sum(math.prod(target.spec.shape) for target in plan.targets),
+        "vocabulary rows": plan.vocab_rows,
+        "stored in": report["dtype"],
+        "adapters": len(config.adapter),
+        "adapter tensors used": plan.used,
+        "largest logit difference to base + adapters": report["largest_logit_difference"],
+        "of logits up to": report["logit_scale"],
+        "greedy agreement on the probe": report["greedy_agreement"],
+        "sampled values equal to float64 rounded once": report["rounding"]["correctly_rounded"],
+        **{key.replace("_", " "): value for key, value in report.get("quantised_base", {}).items()},
+    }
+    (out / "README.md").write_text(card(config.model, config.adapter, facts), encoding="utf-8")
 
 
 STAGE = Stage("merge", 3, MergeConfig, run)

@@ -185,3 +185,8 @@ def record(model: nn.Module) -> dict[str, Any]:
         "modules": sorted(name.removeprefix("base_model.model.").removesuffix(".base_layer") for name in layers),
         "bitsandbytes": bitsandbytes.__version__,
     }
+
+
+def nf4_and_back(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """(O, I) float32 values as a QLoRA base of that dtype holds them: NF4 with double quantisation, dequantised."""
+    return dequantized(_four_bit(values.to(dtype), nn.Linear(1, 1, bias=False)))

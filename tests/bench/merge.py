@@ -1,0 +1,180 @@
+"""Merging a large model: memory, CPU seconds and wall time beside a plain copy and beside peft.
+
+    python tests/bench/merge.py --size 7b -o /big/disk/bench            # ours against a copy of the same bytes
+    python tests/bench/merge.py --size 1b -o /big/disk/bench --peft     # also peft's merge_and_unload, same run
+
+Makes a random Llama in bf16 (13.5 GB for 7b) and two adapters (LoRA of rank 64 and rsLoRA of rank 16, all linear
+layers, float32), and deletes all of it at the end. Each way runs in a process of its own; anonymous memory is
+RssAnon of that process and its children, read every 20 ms; CPU seconds are user and system time, threads and all.
+The copy is read and write in blocks of 16 MB, and fsync, of the base's files; the merge writes as many bytes and
+hashes them, and its proof reads both models once more from the page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zhllm.model.llama import LINEARS, Size, config_of, parameter_count, tensor_plan
+from zhllm.model.tensors import Spec, Writer, row_blocks
+
+ROOT = Path(__file__).parents[2]
+SIZES = {"7b": Size(4096, 11008, 32, 32, 32, 4096), "3b": Size(3200, 8640, 26, 32, 32, 2048),
+         "1b": Size(2048, 5632, 22, 32, 4, 2048)}  # fmt: skip
+COPY = (
+    "import os, sys\n"
+    "for a, b in zip(sys.argv[1::2], sys.argv[2::2]):\n"
+    "    with open(a, 'rb', buffering=0) as source, open(b, 'wb', buffering=0) as target:\n"
+    "        while block := source.read(16 << 20):\n"
+    "            target.write(block)\n"
+    "        os.fsync(target.fileno())\n"
+)
+PEFT = (
+    "import sys, torch\n"
+    "from peft import PeftModel\n"
+    "from transformers import AutoModelForCausalLM\n"
+    "model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype='auto', local_files_only=True)\n"
+    "for path in sys.argv[3:]:\n"
+    "    model = PeftModel.from_pretrained(model, path).merge_and_unload()\n"
+    "model.save_pretrained(sys.argv[2], max_shard_size='5GB')\n"
+)
+
+
+def random_bf16(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """Bit patterns of values of both signs between 2^-9 and 2^-5: spread as trained weights are."""
+    bits = rng.integers(0, 1 << 16, shape, dtype=np.uint16)
+    return (bits & 0x807F) | (((bits >> 7 & 3) + 118) << 7).astype(np.uint16)
+
+
+def make_base(folder: Path, size: Size, tokenizer: Path) -> None:
+    """A model directory of random bf16 weights, in shards of 5 GB, written block by block."""
+    from zhllm.model.directory import write_model_config
+    from zhllm.model.tokenizer_files import complete_tokenizer
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    folder.mkdir(parents=True)
+    complete_tokenizer(tokenizer, folder)
+    ids = Tokenizer(folder)
+    plan = tensor_plan(size, ids.vocab_size, "BF16")
+    rng = np.random.default_rng(0)
+    with Writer(folder, plan, 5 * 10**9) as writer:
+        for spec in plan:
+            if len(spec.shape) == 1:
+                writer.write(spec.name, np.full(spec.shape, 0x3F80, np.uint16))
+                continue
+            heights = [s.stop - s.start for s in row_blocks(spec.shape[0], 2 * spec.shape[1], 16 << 20)]
+            writer.write(spec.name, (random_bf16(rng, (n, spec.shape[1])) for n in heights))
+    config = config_of(size, ids.vocab_size, {}) | {"dtype": "bfloat16", "torch_dtype": "bfloat16"}
+    write_model_config(folder, config, ids, ids.vocab_size)
+    print(f"{parameter_count(plan) / 1e9:.2f} G parameters, {folder_bytes(folder) / 1e9:.2f} GB")
+
+
+def make_adapter(folder: Path, size: Size, rank: int, rslora: bool, seed: int) -> None:
+    """A LoRA adapter of all linear layers, float32, as peft writes it."""
+    folder.mkdir(parents=True)
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank if not rslora else rank, "use_rslora": rslora,
+              "target_modules": list(LINEARS), "bias": "none", "task_type": "CAUSAL_LM"}  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    shapes = [s for s in tensor_plan(size, 8) if any(f".{name}.weight" in s.name for name in LINEARS)]
+    plan, rng = list[Spec](), np.random.default_rng(seed)
+    for spec in shapes:
+        stem = "base_model.model." + spec.name.removesuffix(".weight")
+        plan.append(Spec(f"{stem}.lora_A.weight", "F32", (rank, spec.shape[1])))
+        plan.append(Spec(f"{stem}.lora_B.weight", "F32", (spec.shape[0], rank)))
+    with Writer(folder, plan, 1 << 40) as writer:
+        for spec in plan:
+            writer.write(spec.name, rng.standard_normal(spec.shape, dtype=np.float32) * np.float32(0.01))
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of its weights."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def anonymous_bytes(pid: int) -> int:
+    """RssAnon of a process now; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")), 0)
+
+
+def measured(words: list[str], name: str) -> dict[str, float]:
+    """Run a command in a process of its own: wall and CPU seconds, and its highest anonymous memory."""
+    before, start = os.times(), time.perf_counter()
+    peak = 0
+    with subprocess.Popen(words, cwd=ROOT, stdout=sys.stderr) as process:
+        ended = threading.Event()
+
+        def watch() -> None:
+            nonlocal peak
+            while not ended.wait(0.02):
+                peak = max(peak, anonymous_bytes(process.pid))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        code = process.wait()
+        ended.set()
+        watcher.join()
+    if code:
+        raise SystemExit(f"{name}: exit code {code}")
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    found = {"wall_s": time.perf_counter() - start, "cpu_s": cpu, "peak_anon_mb": peak / 1e6}
+    print(f"{name:<28} {found['wall_s']:8.1f} s wall {cpu:8.1f} s CPU {peak / 1e6:8.0f} MB anonymous", flush=True)
+    return found
+
+
+def copied(base: Path, out: Path) -> dict[str, float]:
+    """The base's weights copied, to the disk."""
+    out.mkdir()
+    files = [str(x) for path in sorted(base.glob("*.safetensors")) for x in (path, out / path.name)]
+    found = measured([sys.executable, "-c", COPY, *files], "copy with fsync")
+    shutil.rmtree(out)
+    return found
+
+
+def main() -> None:
+    """Make the model, measure, delete."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="1b")
+    parser.add_argument("--tokenizer", type=Path, default=ROOT.parent / "shared/data/tokenizers/llama2.model")
+    parser.add_argument(
+        "--peft", action="store_true", help="also peft's merge_and_unload (the model must fit in memory)"
+    )
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    args = parser.parse_args()
+    base, size = args.out / "base", SIZES[args.size]
+    adapters = [args.out / "lora", args.out / "rslora"]
+    make_base(base, size, args.tokenizer)
+    make_adapter(adapters[0], size, 64, False, 1)
+    make_adapter(adapters[1], size, 16, True, 2)
+    try:
+        results = {"copy": copied(base, args.out / "copy")}
+        names = [str(path) for path in adapters]
+        words = [sys.executable, "-m", "zhllm", "merge", "--model", str(base), "--adapter", *names, "--json"]
+        results["merge"] = measured([*words, "-o", str(args.out / "merged")], "zhllm merge")
+        report = json.loads((args.out / "merged" / "merge_report.json").read_text())
+        shutil.rmtree(args.out / "merged")
+        results["copy again"] = copied(base, args.out / "copy")
+        if args.peft:
+            results["peft"] = measured([sys.executable, "-c", PEFT, str(base), str(args.out / "peft"), *names], "peft")
+        print(json.dumps({"results": results, "report": report}, indent=1))
+    finally:
+        shutil.rmtree(args.out)
+
+
+if __name__ == "__main__":
+    main()
