@@ -244,7 +244,38 @@ def test_no_server_is_one_clear_line(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/v1"
     with pytest.raises(StageError, match=r"refused.*Is the server running\? --offline needs none"):
-        run(write_documents(tmp_path / "docs", 10), tmp_path / "out", url, retries=0)
+        run(write_documents(tmp_path / "docs", 10), tmp_path / "out", url, back_off_s=60.0)
+
+
+def test_an_endpoint_that_goes_away_ends_the_run(tmp_path: Path) -> None:
+    def script(body: dict[str, Any], number: int) -> Answer:
+        return good(body, number) if number == 0 else Answer(status=0)
+
+    documents = write_documents(tmp_path / "docs", 10)
+    with serving(script) as served, pytest.raises(StageError, match=r"8 requests in a row.*is kept: run the same"):
+        run(documents, tmp_path / "out", served.url, retries=0, concurrency=1)
+    assert len(served.bodies) == 9
+
+
+def test_an_interrupt_ends_the_run_at_once(tmp_path: Path) -> None:
+    def never(body: dict[str, Any], number: int) -> Answer:
+        answer = good(body, number)
+        answer.wait_s = 0.0 if number == 0 else 20.0
+        return answer
+
+    with serving(never) as served:
+        command = [sys.executable, "-m", "zhllm", "synth", "--documents", str(write_documents(tmp_path / "docs"))]
+        command += ["--model", "toy", "--endpoint", served.url, "-o", str(tmp_path / "out")]
+        root = str(Path(synth.__file__).parents[2])
+        child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while len(served.bodies) < 3:
+            assert child.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        start = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=15)
+    assert child.returncode == 130 and b"Traceback" not in said and time.monotonic() - start < 10
 
 
 def test_requests_without_an_answer_are_asked_by_the_next_run_only(tmp_path: Path) -> None:

@@ -85,6 +85,13 @@ class Endpoint:
                 if connection.sock is not None:
                     _shut(connection.sock)
 
+    def reach(self) -> None:
+        """Raise EndpointError unless something takes connections there: known at once, where retrying takes minutes."""
+        try:
+            socket.create_connection((self._address, self.port), min(self._timeout_s, 10.0)).close()
+        except OSError as error:
+            raise EndpointError(f"{type(error).__name__}: {error}") from error
+
     def chat(self, body: Mapping[str, Any]) -> Reply:
         """The answer to one chat request; raises EndpointError."""
         data = json.dumps({**body, "stream": False}, ensure_ascii=False).encode("utf-8", "replace")

@@ -159,7 +159,9 @@ def ask_all(bodies: Iterator[dict[str, Any]], config: SynthConfig, log: AnswerLo
 
     pool = ThreadPoolExecutor(config.concurrency)
     try:
-        for body in _new(bodies, log, running, shown):
+        for number, body in enumerate(_new(bodies, log, running, shown)):
+            if number == 0:
+                _reach(endpoint)
             while len(running) >= config.concurrency:
                 in_a_row = _take(running, failed, in_a_row, endpoint, shown)
             key = key_of(body)
@@ -171,6 +173,16 @@ def ask_all(bodies: Iterator[dict[str, Any]], config: SynthConfig, log: AnswerLo
         endpoint.close()
         pool.shutdown(cancel_futures=True)
     return failed
+
+
+def _reach(endpoint: Endpoint) -> None:
+    try:
+        endpoint.reach()
+    except EndpointError as error:
+        raise StageError(
+            f"--endpoint {endpoint.url}: {error}. Is the server running? --offline needs none. What was answered "
+            "before is kept."
+        ) from error
 
 
 def _new(
@@ -200,9 +212,8 @@ def _take(running: dict[Future[None], str], failed: list[str], in_a_row: int, en
         in_a_row += 1
         failed.append(str(error))
         if error.is_fatal or in_a_row >= MAX_FAILURES:
-            hint = " Is the server running? --offline needs none." if "refused" in str(error) else ""
             raise StageError(
                 f"--endpoint {endpoint.url}: {error} (the last of {in_a_row} requests in a row without an answer)."
-                f"{hint} What was answered is kept: run the same command again to go on."
+                " What was answered is kept: run the same command again to go on."
             )
     return in_a_row
