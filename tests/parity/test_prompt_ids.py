@@ -6,15 +6,17 @@ With the real tokenizers: Llama-2's, Chinese-LLaMA-2's, Llama-3's, and Llama-3's
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scripted import scripted_llama
 from toys import CONTENTS, HOSTILE, Toy, byte_level_tokenizer, conversation, random_model, stage
 from transformers import AutoTokenizer
 
 from zhllm.errors import DataError
 from zhllm.infer import llamacpp
-from zhllm.infer.engine import LlamaEngine, TransformersEngine, open_engine
+from zhllm.infer.engine import LlamaEngine, Sampling, TransformersEngine, open_engine
 from zhllm.model.directory import set_chat_template
 from zhllm.text.prompt_format import FORMATS, Message
 from zhllm.train.chats import prompt_ids, tokenize
@@ -114,3 +116,20 @@ def test_a_file_without_the_tokens_of_a_format_is_refused(toy: Toy, tmp_path: Pa
     gguf = stage("export", tmp_path / "gguf", model=model, type=["f16"]) / "model-f16.gguf"
     with pytest.raises(DataError, match=r"format \"chatml\" writes '<\|im_start\|>', which is not a control token"):
         open_engine(gguf, "chatml").__enter__()
+
+
+def test_an_answer_ends_where_the_model_begins_another_turn(toy: Toy, tmp_path: Path) -> None:
+    """A model that has not learnt the format runs on: what it writes behind a marker is not its answer."""
+    model = scripted_llama(tmp_path / "model", toy.extended, "保修龘🦄")
+    asked: list[Message] = [{"role": "user", "content": "?"}]
+
+    def said(path: Path, *markers: str) -> list[str]:
+        with open_engine(path) as engine:
+            engine.chat_format = replace(engine.chat_format, text_markers=markers)
+            return [*engine.answer_many([asked], 60), "".join(engine.stream(asked, Sampling(max_tokens=60)))]
+
+    assert said(model) == ["保修龘🦄"] * 2
+    assert said(model, "龘") == ["保修"] * 2
+    if llamacpp.available():
+        gguf = stage("export", tmp_path / "gguf", model=model, type=["f16"]) / "model-f16.gguf"
+        assert (said(gguf), said(gguf, "龘")) == (["保修龘🦄"] * 2, ["保修"] * 2)
