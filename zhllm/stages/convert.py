@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -262,7 +263,12 @@ def _check_share(config: ConvertConfig, found: Summary, files: int, out: Path) -
         listed = f", of which {skipped} are skipped (listed in {out / 'rejected.jsonl'})" if skipped else ""
         raise DataError(f"{names}: no records in {files} files{listed}. Give files that hold instruction data.")
     if lost or found.records["skipped"]:
-        say(f"rejected {lost} of {of} records, skipped {found.records['skipped']} files:{_first_of(found)}")
+        listed = _first_of(found) and f":{_first_of(found)}"
+        say(f"rejected {lost} of {of} records, skipped {found.records['skipped']} files (rejected.jsonl){listed}")
+    dropped = sum(found.dropped.values(), Counter[str]())
+    if dropped:
+        named = ", ".join(f"{name} {n}" for name, n in sorted(dropped.items()))
+        say(f"dropped for what the linter found: {named} (--keep keeps them)")
 
 
 def _check_kept(config: ConvertConfig, found: Summary, fates: dict[str, Found]) -> None:
