@@ -134,7 +134,7 @@ def test_of_a_cleaned_corpus_the_training_documents_are_asked_about(tmp_path: Pa
     folder = tmp_path / "clean"
     folder.mkdir()
     for name, split in (("甲", "train"), ("乙", "valid")):
-        text = WARRANTY.format(name, 3, 2)
+        text = WARRANTY.format(name, 3, 2).replace("水质仪", f"{name}型光度计")
         write_documents(folder, split, [Document(name, text, f"{name}.md")])
     run(folder, tmp_path / "out")
     assert {chat.source for chat in read_chats([tmp_path / "out"])} == {"甲.md"}

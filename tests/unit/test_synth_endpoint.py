@@ -19,6 +19,7 @@ from zhllm import stage
 from zhllm.errors import ConfigError, DataError, StageError
 from zhllm.infer.openai_http import Endpoint, is_private
 from zhllm.stages import synth
+from zhllm.stages._synth_ask import Answered, AnswerLog
 from zhllm.text.chats import Chat, read_chats
 from zhllm.text.read.shards import read_documents
 
@@ -373,6 +374,22 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
     with serving() as fresh:
         run(documents, tmp_path / "fresh", fresh.url)
     assert files(tmp_path / "out") == files(tmp_path / "fresh") and not log.exists()
+
+
+def test_a_line_that_a_kill_cut_off_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    with AnswerLog(path) as log:
+        log.write(Answered("a", "甲"))
+    path.write_bytes(path.read_bytes() + b'{"key": "b", "te')
+    with AnswerLog(path) as log:
+        assert "a" in log and "b" not in log
+        log.write(Answered("c", "丙"))
+        assert log.read("c").text == "丙"
+    with AnswerLog(path) as log:
+        assert [log.read(key).text for key in "ac"] == ["甲", "丙"]
+    path.write_bytes(b"{}\n")
+    with pytest.raises(DataError, match=r"answers.jsonl:1: is no answer that synth wrote"):
+        AnswerLog(path)
 
 
 def test_the_key_goes_to_the_endpoint_and_into_no_file(

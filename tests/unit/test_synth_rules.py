@@ -109,6 +109,14 @@ def test_a_manual_is_asked_about_by_tables_headings_steps_and_written_questions(
     assert not any("第 1 页" in pair.answer or "内部资料" in pair.answer for pair in pairs.values())
 
 
+def test_lines_that_come_back_on_every_page_are_in_no_answer() -> None:
+    texts = [f"## {noun}的说明\n{noun}的重量是{len(text)}千克。{text * 3}" for noun, text in PASSAGES.items()]
+    pages = [f"内部资料 请勿外传\n{text}\n" for text in texts]
+    pairs = made("# 手册\n" + "\n".join(pages))
+    assert len(pairs) >= 3 and not any("请勿外传" in pair.answer for pair in pairs.values())
+    assert "恒温箱的重量是多少千克？" in pairs
+
+
 def test_rows_of_one_kind_are_compared() -> None:
     rows = "产品 | 重量 | 编码\n水质仪甲型 | 3千克 | A1\n水质仪乙型 | 5千克 | B2"
     said = {question: pair for question, pair in made(f"# 产品表\n{rows}\n").items() if pair.kind == "comparison"}
@@ -325,6 +333,10 @@ def test_near_duplicates_are_about_the_same_things() -> None:
     assert questions.problem("恒温箱 TH-80 的保修期是多久?", "保修期是两年。") == "duplicate question"
     assert questions.problem("恒温箱TH-80的保修期是多久？", "保修期是五年。") == "contradicting answer"
     assert questions.problem("恒温箱TH-90的保修期是多久？", "保修期是两年。") is None
+    long = "在社会保险经办机构登记的个人达到法定退休年龄时累计缴费满多少年可以领取第{}档基本养老金？"
+    assert questions.problem(long.format(1), "满十五年。") is None
+    assert questions.problem(long.format(2), "满十五年。") is None
+    assert questions.problem(long.format(2) + "请问", "满十五年。") == "near-duplicate question"
     assert questions.problem("《灯塔法》第三条规定了什么？", "第三条规定：略。") is None
     assert questions.problem("《灯塔法》第四条规定了什么？", "第四条规定：略。") is None
 
