@@ -7,7 +7,8 @@ Makes a random Llama in bf16 (13.5 GB for 7b) and two adapters (LoRA of rank 64 
 layers, float32), and deletes all of it at the end. Each way runs in a process of its own; anonymous memory is
 RssAnon of that process and its children, read every 20 ms; CPU seconds are user and system time, threads and all.
 The copy is read and write in blocks of 16 MB, and fsync, of the base's files; the merge writes as many bytes and
-hashes them, and its proof reads both models once more from the page cache.
+hashes them, and its proof reads both models once more from the page cache. The base has a manifest, as one
+that `zhllm resize` wrote has: its digest is known before the clock starts, and ours checks it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from zhllm import manifest
 from zhllm.model.llama import LINEARS, Size, config_of, parameter_count, tensor_plan
 from zhllm.model.tensors import Spec, Writer, row_blocks
 
@@ -50,9 +52,15 @@ PEFT = (
 )
 
 
+# Drawn once: every block of a matrix is some other part of it.
+POOL = np.random.default_rng(0).integers(0, 1 << 16, 1 << 24, dtype=np.uint16)
+
+
 def random_bf16(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint16]]:
     """Bit patterns of values of both signs between 2^-9 and 2^-5: spread as trained weights are."""
-    bits = rng.integers(0, 1 << 16, shape, dtype=np.uint16)
+    count = shape[0] * shape[1]
+    start = int(rng.integers(0, len(POOL) - count))
+    bits = POOL[start : start + count].reshape(shape)
     return (bits & 0x807F) | (((bits >> 7 & 3) + 118) << 7).astype(np.uint16)
 
 
@@ -76,7 +84,9 @@ def make_base(folder: Path, size: Size, tokenizer: Path) -> None:
             writer.write(spec.name, (random_bf16(rng, (n, spec.shape[1])) for n in heights))
     config = config_of(size, ids.vocab_size, {}) | {"dtype": "bfloat16", "torch_dtype": "bfloat16"}
     write_model_config(folder, config, ids, ids.vocab_size)
-    print(f"{parameter_count(plan) / 1e9:.2f} G parameters, {folder_bytes(folder) / 1e9:.2f} GB")
+    written = folder.rename(folder.with_name("base.partial"))
+    manifest.finish(written, folder, {"stage": "bench", "config": {}, "inputs": {}}, {}, {})
+    print(f"{parameter_count(plan) / 1e9:.2f} G parameters, {folder_bytes(folder) / 1e9:.2f} GB", flush=True)
 
 
 def make_adapter(folder: Path, size: Size, rank: int, rslora: bool, seed: int) -> None:
@@ -111,6 +121,14 @@ def anonymous_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")), 0)
 
 
+def children_of(pid: int) -> list[int]:
+    """Processes that a process started and that still run."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def measured(words: list[str], name: str) -> dict[str, float]:
     """Run a command in a process of its own: wall and CPU seconds, and its highest anonymous memory."""
     before, start = os.times(), time.perf_counter()
@@ -121,7 +139,7 @@ def measured(words: list[str], name: str) -> dict[str, float]:
         def watch() -> None:
             nonlocal peak
             while not ended.wait(0.02):
-                peak = max(peak, anonymous_bytes(process.pid))
+                peak = max(peak, sum(map(anonymous_bytes, [process.pid, *children_of(process.pid)])))
 
         watcher = threading.Thread(target=watch)
         watcher.start()

@@ -262,6 +262,9 @@ def _read_whole(layer: Any, _: Any) -> None:
     """DoRA's norm needs the weight at once: of this layer, while it is asked."""
     for part in _held(layer):
         part.weight = nn.Parameter(part.weights.full(part.stored_name), requires_grad=False)
+        if part.bias is not None:
+            bias = part.weights.full(part.stored_name.removesuffix("weight") + "bias")
+            part.bias = nn.Parameter(bias, requires_grad=False)
 
 
 def _forget(layer: Any, *_: Any) -> None:

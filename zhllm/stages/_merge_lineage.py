@@ -89,7 +89,7 @@ def upstream(folders: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Path | 
         if made is None:
             continue
         paths = made.made_by.get("input_paths", {})
-        for field, digests in made.key["inputs"].items():
+        for field, digests in made.key.get("inputs", {}).items():
             for given, was in zip(digests, paths.get(field, []) or [""] * len(digests), strict=False):
                 queue.append((field, *_still_there(given, was)))
 
@@ -119,7 +119,9 @@ def card(model: Path, adapters: Sequence[Path], facts: dict[str, Any]) -> str:
         lines += [f"### {role}: {name}", "", f"{stage}, digest `{digest}`", ""]
         if made is not None:
             lines += ["| setting or result | value |", "|---|---|"]
-            chosen = {f"--{key.replace('_', '-')}": v for key, v in made.key["config"].items() if v not in (None, [])}
+            chosen = {
+                f"--{key.replace('_', '-')}": v for key, v in made.key.get("config", {}).items() if v not in (None, [])
+            }
             lines += [f"| {key} | {_cell(value)} |" for key, value in chosen.items()]
             plain = {key: v for key, v in made.metrics.items() if isinstance(v, (int, float, str))}
             lines += [f"| {key} | {_cell(value)} |" for key, value in list(plain.items())[:SHOWN_METRICS]]

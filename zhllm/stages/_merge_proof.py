@@ -28,6 +28,10 @@ PROBE = (
     "２０２６年　价格：￥９９．５，𠮷野家👩‍👩‍👧",
     "繁體中文：臺灣大學圖書館藏書豐富。",
 )
+# Parameters x tokens of one pass: about 5 CPU seconds for it. A model of more than some 2B reads the beginning of
+# each text; the report says how many tokens it was.
+PROBE_WORK = 2e11
+LEAST_TOKENS = 4  # of a text
 # What rounding every weight once may move a logit by, as a share of the largest one.
 LIMITS = {"F32": 1e-4, "F16": 2e-2, "BF16": 1e-1}
 SAMPLED_TENSORS, SAMPLED_ROWS = 48, 4
@@ -106,6 +110,13 @@ class Proof:
     def stop(self) -> None:
         """Wait for the passes to end, however they do."""
         self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+def probe_ids(tokenizer: Any, parameters: int) -> list[list[int]]:
+    """Token ids of the probe: whole texts, or as much of the beginning of each as a large model reads in seconds."""
+    rows = [row for row in tokenizer.encode_plain(PROBE) if row]
+    longest = max(LEAST_TOKENS, int(PROBE_WORK / max(parameters, 1) / len(rows)))
+    return [row[:longest] for row in rows]
 
 
 class _Renamed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -204,11 +205,10 @@ def write_weights(
     """Merge, with the proof's forward passes following and finished shards being hashed meanwhile; the report."""
     from zhllm.model.merge_blocks import OpenFiles, write_merged
     from zhllm.model.shards import Shards
-    from zhllm.stages._merge_proof import PROBE, Proof, check_rounding
+    from zhllm.stages._merge_proof import Proof, check_rounding, probe_ids
 
-    # Adapters that were trained with the same ids: a probe of ids means the same to both.
-    ids = [row for row in tokenizer.encode_plain(PROBE) if row]
     specs = [target.spec for target in plan.targets]
+    ids = probe_ids(tokenizer, sum(math.prod(spec.shape) for spec in specs))
     workers = config.workers or len(os.sched_getaffinity(0))
     with closing(OpenFiles()) as files, hashing() as on_shard:
         with Shards(out, specs, bytes_of(config.max_shard_size), on_shard) as shards:
@@ -239,8 +239,6 @@ def hashing() -> Iterator[Any]:
 
 def write_card(config: MergeConfig, plan: Plan, report: dict[str, Any], out: Path) -> None:
     """README.md: what was merged, from where, and what was proved."""
-    import math
-
     from zhllm.model.llama import read_config
     from zhllm.stages._merge_lineage import card
 
