@@ -26,5 +26,6 @@ TOOLS = {
     "doctor": "Look at this machine: what is missing for which stage, and what to do.",
     "plan": "Work out tokens, FLOPs, memory and hours of a training run, and what fits.",
     "show": "Look at documents, chats with their loss mask, or a manifest.",
-    "chat": "Talk to a model directory or a GGUF file.",
+    "chat": "Talk to a model directory, a GGUF file or a server.",
+    "serve": "Serve a model over HTTP as OpenAI does, with a chat page.",
 }

@@ -152,6 +152,10 @@ def test_penalties_by_hand() -> None:
         (["ab", "c"], ["bcd", "x"], "abc", None),
         (["a\n", "\nb"], ["\n\n"], "a", "\n\n"),
         (["xyz"], ["z", "y"], "x", "y"),
+        (["a", "b", "ab", "c"], ["abc"], "ab", "abc"),
+        (["ab", "a", "b"], ["abx"], "abab", None),
+        (["x停", "止y"], ["停止"], "x", "停止"),
+        (["a", "停"], ["停止"], "a停", None),
         (["完"], [], "完", None),
     ],
 )

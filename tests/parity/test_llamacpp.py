@@ -315,20 +315,6 @@ def test_a_cached_prefix_gives_the_same_answer(scripted: LlamaServer, script: li
 
 
 @pytest.mark.parametrize(
-    ("chunks", "stops", "expected"),
-    [
-        (["a", "b", "ab", "c"], ["abc"], ["a", "b"]),
-        (["ab", "a", "b"], ["abx"], ["ab", "ab"]),
-        (["x停", "止y"], ["停止"], ["x"]),
-        (["a", "停"], ["停止"], ["a", "停"]),
-        (["one two"], ["two", "ne"], ["o"]),
-    ],
-)
-def test_until_stop(chunks: list[str], stops: list[str], expected: list[str]) -> None:
-    assert "".join(llamacpp._until_stop(iter(chunks), stops)) == "".join(expected)
-
-
-@pytest.mark.parametrize(
     ("data", "inside"),
     [
         (b"", False),

@@ -16,7 +16,10 @@ from transformers import AutoTokenizer
 
 from zhllm.errors import DataError
 from zhllm.infer import llamacpp
-from zhllm.infer.engine import LlamaEngine, Sampling, TransformersEngine, open_engine
+from zhllm.infer.engine import open_engine
+from zhllm.infer.llama_engine import LlamaEngine
+from zhllm.infer.sampling import Sampling
+from zhllm.infer.transformers_engine import TransformersEngine
 from zhllm.model.directory import set_chat_template
 from zhllm.text.prompt_format import FORMATS, Message
 from zhllm.train.chats import prompt_ids, tokenize

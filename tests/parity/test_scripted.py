@@ -9,7 +9,8 @@ from scripted import ANSWER, scripted_llama
 from toys import CHATML_SPECIALS, LLAMA3_SPECIALS, Toy, byte_level_tokenizer, stage
 
 from zhllm.infer import llamacpp
-from zhllm.infer.engine import Sampling, open_engine
+from zhllm.infer.engine import open_engine
+from zhllm.infer.sampling import Sampling
 
 ASKED = [{"role": "user", "content": "保修期多长？"}]
 

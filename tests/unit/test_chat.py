@@ -11,19 +11,22 @@ from toys import Toy, random_model
 
 from zhllm.cli import main
 from zhllm.errors import DataError
-from zhllm.infer.engine import Engine, Sampling
-from zhllm.text.prompt_format import FORMATS, Message
+from zhllm.infer.sampling import Sampling
+from zhllm.infer.writing import Engine, Written
+from zhllm.text.chats import read_chats
+from zhllm.text.prompt_format import Message
 from zhllm.tools.chat import shorten
 
 
 class Counting(Engine):
     """An engine of 100 tokens, one a character, that answers with the number of turns it was shown."""
 
-    chat_format = FORMATS["plain"]
     context = 100
+    adapters = ("law", "faq")
 
     def __init__(self) -> None:
         self.seen: list[list[Message]] = []
+        self.asked: list[tuple[Sampling, str | None]] = []
         self.interrupted = False
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
@@ -32,12 +35,17 @@ class Counting(Engine):
     def answer_many(self, chats: Sequence[Sequence[Message]], max_tokens: int) -> list[str]:
         raise NotImplementedError
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+    def stream(self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None) -> Written:
         self.seen.append(list(messages))
-        yield f"答{len(messages)}"
-        if self.interrupted:
-            raise KeyboardInterrupt
-        yield "。"
+        self.asked.append((sampling, adapter))
+
+        def parts(written: Written) -> Iterator[str]:
+            yield f"答{len(messages)}"
+            if self.interrupted:
+                raise KeyboardInterrupt
+            yield "。"
+
+        return Written(0, parts)
 
 
 @pytest.fixture
@@ -124,3 +132,61 @@ def test_a_real_model_talks(
     _, once, _ = talk("", monkeypatch, capsys, *options, "--once", "样品在哪里？", model=model)
     code, both, _ = talk("样品在哪里？\n/clear\n样品在哪里？\n", monkeypatch, capsys, *options, model=model)
     assert code == 0 and both == once * 2 and once.strip()
+
+
+def test_commands_of_a_conversation(
+    engine: Counting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    saved = tmp_path / "said.jsonl"
+    typed = "一\n/again\n/set temperature 0.5\n/adapter faq\n二\n/adapter\n"
+    typed += f"/save {saved}\n/system 新规则\n三\n/system\n四\n"
+    code, out, err = talk(typed, monkeypatch, capsys, "--system", "规则")
+    assert (code, out) == (0, "答2。\n答2。\n答4。\n答2。\n答1。\n")
+    assert [contents(seen) for seen in engine.seen] == [
+        ["规则", "一"], ["规则", "一"], ["规则", "一", "答2。", "二"], ["新规则", "三"], ["四"],
+    ]  # fmt: skip
+    assert [(s.temperature, adapter) for s, adapter in engine.asked] == [
+        (0.0, None), (0.0, None), (0.5, "faq"), (0.5, None), (0.5, None),
+    ]  # fmt: skip
+    assert "now faq" in err and "now the base" in err
+    (chat,) = read_chats([saved])
+    assert contents(chat.messages) == ["规则", "一", "答2。", "二", "答4。"]
+
+
+def test_mistakes_in_commands_are_one_line_each(
+    engine: Counting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = "/claer\n/again\n/adapter lew\n/set temprature 1\n/set top_p viel\n/save x/y/z\n一\n/set\n/help\n"
+    code, out, err = talk(typed, monkeypatch, capsys)
+    assert (code, out) == (0, "答1。\n")
+    for message in (
+        '/claer: is not a command. Did you mean "/clear"?', "/again: nothing was asked yet",
+        '/adapter lew: there is no such adapter. Did you mean "law"?',
+        '/set temprature: there is no such setting. Did you mean "temperature"?',
+        "/set top_p viel: is not a number", "/save: nothing was said yet", "temperature 0.0, top_p 1.0", "/again",
+    ):  # fmt: skip
+        assert message in err
+
+
+def test_only_so_many_turns_are_shown(
+    engine: Counting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk("一\n二\n三\n", monkeypatch, capsys, "--turns", "1", "--system", "规则")
+    assert [len(seen) for seen in engine.seen] == [2, 4, 4]
+    talk("一\n二\n", monkeypatch, capsys, "--turns", "0")
+    assert [contents(seen) for seen in engine.seen[3:]] == [["一"], ["二"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--adapter", "law"), "--adapter law: give NAME=PATH"),
+        (("--adapter", "law=nowhere"), "there is no nowhere"),
+        (("--adapter", "a=/tmp", "--adapter", "a=/tmp"), "the name a is given twice"),
+    ],
+)
+def test_adapters_are_named(
+    options: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = talk("", monkeypatch, capsys, *options)
+    assert code == 2 and message in err

@@ -8,7 +8,7 @@ import pytest
 from toys import LLAMA3_SPECIALS, Toy, byte_level_tokenizer, random_model
 
 from zhllm.errors import DataError
-from zhllm.infer.engine import directory_format
+from zhllm.infer.writing import directory_format
 from zhllm.model.chat_templates import recognise
 from zhllm.model.directory import set_chat_template
 from zhllm.text.prompt_format import FORMATS

@@ -19,7 +19,9 @@ from zhllm.errors import DataError
 from zhllm.evals.bits import bits_per_char, windows
 from zhllm.evals.questions import Question, bootstrap_interval, is_right, normal, read_questions
 from zhllm.infer import llamacpp
-from zhllm.infer.engine import Sampling, TransformersEngine, decode_stream, decode_whole, greedy, open_engine
+from zhllm.infer.engine import open_engine
+from zhllm.infer.sampling import Sampling
+from zhllm.infer.transformers_engine import TransformersEngine, decode_stream, decode_whole, greedy
 from zhllm.model.transformers_model import open_model
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -213,7 +215,7 @@ def engine(taught: Path) -> Iterator[TransformersEngine]:
 
 
 def prompts_of(engine: TransformersEngine) -> list[list[int]]:
-    return [engine._ids([{"role": "user", "content": text}]) for text in ASKED]
+    return [engine.chat_prompt([{"role": "user", "content": text}]) for text in ASKED]
 
 
 def test_greedy_is_what_transformers_generates(engine: TransformersEngine, taught: Path) -> None:
@@ -232,8 +234,8 @@ def test_an_answer_ends_where_the_context_does(engine: TransformersEngine, monke
     room = [len(row) for row in greedy(engine.model, prompts, 50, [], longest + 2)]
     assert room == [longest + 2 - len(prompt) for prompt in prompts]
     chat = [{"role": "user", "content": ASKED[0]}]
-    monkeypatch.setattr(engine.model.config, "max_position_embeddings", len(prompts[0]) + 3)
-    monkeypatch.setattr(engine, "ends", [])
+    monkeypatch.setattr(engine._batcher, "context", len(prompts[0]) + 3)
+    monkeypatch.setattr(engine._batcher, "ends", frozenset())
     parts = "".join(engine.stream(chat, Sampling(max_tokens=50)))
     assert parts == decode_whole(engine.tokenizer, greedy(engine.model, prompts[:1], 3, [], 999)[0]).lstrip()
     monkeypatch.setattr(engine.model.config, "max_position_embeddings", len(prompts[0]))

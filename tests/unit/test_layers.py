@@ -151,7 +151,7 @@ def test_the_core_knows_nothing_of_the_command_line(path: Path) -> None:
 def loaded_late() -> set[str]:
     """Private modules of stages that are imported as a stage begins its work: inside functions, or by one another."""
     stages = [path for path in FILES if part_of(path) in ("stages", "tools")]
-    private = {module_of(path) for path in stages if path.name.startswith("_")}
+    private = {module_of(p) for p in stages if any(part.startswith("_") for part in p.relative_to(PACKAGE).parts)}
     early = {module_of(path) for path in stages} - private
     while True:
         found = {

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from zhllm.errors import StageError
 from zhllm.infer.sampling import Sampling, draw
 
 Finish = Literal["stop", "length"]
+T = TypeVar("T")
 
 # A beginning shorter than this is not worth keeping for the next prompt.
 WORTH_KEEPING_TOKENS = 16
@@ -55,6 +57,7 @@ class Writing:
     def close(self) -> None:
         """Want no more tokens; the batch lets go of it at the next step."""
         self.closed = True
+        self._given.put(None)  # whoever waits for a token is not kept
 
     def put(self, token: int) -> None:
         """Give a token on."""
@@ -85,6 +88,7 @@ class Batcher:
         self.model, self.ends, self.context, self.width = model, frozenset(ends), context, width
         self._choose_rows = choose_rows or (lambda adapters: None)
         self._waiting: deque[Writing] = deque()
+        self._errands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._batch = _Batch(model.device)
@@ -118,26 +122,36 @@ class Batcher:
             self._changed.notify()
         return asked
 
-    @property
-    def waiting(self) -> int:
-        """Prompts that nobody works on yet."""
-        return len(self._waiting)
+    def between(self, work: Callable[[], T]) -> T:
+        """The result of other work on the model, done by the same thread between two steps."""
+        done: Future[T] = Future()
+        with self._changed:
+            if self._stopping:
+                raise StageError("the model is shutting down.")
+            self._errands.append((work, done))
+            self._changed.notify()
+        return done.result()
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._stopping or self._waiting or self._batch.rows):
+                while not (self._stopping or self._waiting or self._batch.rows or self._errands):
                     self._changed.wait()
                 if self._stopping:
                     break
+                errand = self._errands.popleft() if self._errands else None
                 fits = self._waiting and len(self._batch.rows) < self.width
                 joining = self._waiting.popleft() if fits else None
+            if errand:
+                _run_errand(*errand)
             try:
                 with torch.inference_mode():
                     self._step(joining)
             except BaseException as error:
                 self._fail([joining] if joining else [], error)
         self._fail(list(self._waiting), StageError("the model is shutting down."))
+        for _, done in self._errands:
+            done.set_exception(StageError("the model is shutting down."))
 
     def _fail(self, others: list[Writing], error: BaseException) -> None:
         """Tell everybody in the batch, and begin with an empty one."""
@@ -211,6 +225,14 @@ class Batcher:
 
     def _keep(self, row: Writing, layers: list[tuple[Tensor, Tensor]]) -> None:
         self._kept.append((row.adapter, (row.prompt + row.made)[: layers[0][0].shape[2]], layers))
+
+
+def _run_errand(work: Callable[[], Any], done: Future[Any]) -> None:
+    try:
+        with torch.inference_mode():
+            done.set_result(work())
+    except BaseException as error:
+        done.set_exception(error)
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

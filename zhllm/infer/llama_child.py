@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--n_ctx", type=int, required=True, help="tokens of each sequence")
     parser.add_argument("--n_parallel", type=int, required=True, help="sequences")
     parser.add_argument("--threads", type=int, required=True, help="0: all cores but one")
+    parser.add_argument("--embeddings", type=int, default=0, help="1: give embeddings, the mean over a text")
+    parser.add_argument("--lora", action="append", default=[], help="an adapter, applied where a request asks")
     args = parser.parse_args(argv)
     answer = os.dup(1)
     os.dup2(2, 1)  # part of what llama.cpp prints goes to stdout
@@ -57,6 +59,12 @@ def _serve(args: argparse.Namespace) -> tuple[Any, str]:
     params.n_ctx = args.n_ctx * args.n_parallel  # llama.cpp divides it among the sequences
     threads = args.threads or _cores_but_one()
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.lora_adapters = [_lora(xllamacpp, path) for path in args.lora]
+    params.lora_init_without_apply = True
+    if args.embeddings:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        params.n_ubatch = params.n_batch = args.n_ctx  # a text is read at once
     params.port = 0  # the kernel gives a free one
     # Any page in a browser can send requests to 127.0.0.1; without the key they get nothing.
     key = secrets.token_urlsafe(32)
@@ -69,6 +77,12 @@ def _serve(args: argparse.Namespace) -> tuple[Any, str]:
     params.cache_ram_mib = 0  # else up to 8 GiB of old prompts stay in memory
     params.force_pure_content_parser = True  # else an answer no tool-call grammar fits is an error
     return xllamacpp.Server(params), key
+
+
+def _lora(xllamacpp: Any, path: str) -> Any:
+    adapter = xllamacpp.CommonAdapterLoraInfo()
+    adapter.path, adapter.scale = path, 1.0
+    return adapter
 
 
 def _cores_but_one() -> int:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, Any, Self
@@ -91,7 +91,7 @@ class LlamaHttp:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
         env["GGML_NO_BACKTRACE"] = "1"  # else a failed assertion starts gdb to print the stack
         env.pop("AIP_MODE", None)  # Vertex AI's variable would override the port
-        flags = [f"--{name}={value}" for name, value in self._options.items()]
+        flags = [f"--{name}={v}" for name, value in self._options.items() for v in _each(value)]
         # A file without a name: nothing is left behind even when this process is killed.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._child = subprocess.Popen(
@@ -186,6 +186,10 @@ class LlamaHttp:
                     code = self._child.wait(1.0)
             state = "is still running" if code is None else f"has exit code {code}"
             raise self._dead(f"broke off {path} ({error!r}; the child {state})") from error
+
+
+def _each(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _refusal(path: str, status: int, data: bytes) -> ZhllmError:

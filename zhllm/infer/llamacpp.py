@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from zhllm.errors import StageError
 from zhllm.infer.llama_http import LlamaHttp, available
+from zhllm.infer.sampling import until_stop
 
 __all__ = ["Completion", "LlamaServer", "Sampling", "available"]
 
@@ -46,6 +47,8 @@ class Sampling(TypedDict, total=False):
     top_k: int  # 0 is off
     min_p: float  # 0 is off
     repeat_penalty: float  # 1 is off; looks at the last 64 tokens
+    presence_penalty: float  # 0 is off
+    frequency_penalty: float  # 0 is off
     seed: int  # equal seeds give equal draws; -1 is a new one each time
     stop: list[str]
 
@@ -58,6 +61,8 @@ SAMPLING_DEFAULTS: Sampling = {
     "top_k": 0,
     "min_p": 0.0,
     "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
     "seed": 0,
     "stop": [],
 }
@@ -80,6 +85,8 @@ class LlamaServer(LlamaHttp):
         threads: int | None = None,
         cache_prompt: bool = False,
         start_timeout_s: float = 300.0,
+        lora: Sequence[Path] = (),
+        embeddings: bool = False,
     ) -> None:
         """Set the options; the child starts on entering the block.
 
@@ -89,6 +96,9 @@ class LlamaServer(LlamaHttp):
         much faster for a growing conversation, but the batch sizes then depend on earlier calls,
         and with them the last bits of the logits and the outcome of near-ties.
 
+        `lora` are adapters (GGUF files) that requests may ask for. With `embeddings` the child gives those
+        instead of text.
+
         `threads` None takes all cores of this process but one. The threads wait for each other
         after every operation, so one too many beside another busy process is worse than one too
         few: on two cores, one of them busy, a 60 M model gave 5.5 answers of 10 tokens a second
@@ -96,7 +106,9 @@ class LlamaServer(LlamaHttp):
         """
         if min(n_ctx, n_parallel) < 1:
             raise ValueError(f"n_ctx {n_ctx} and n_parallel {n_parallel} must be at least 1.")
-        options = {"n_ctx": n_ctx, "n_parallel": n_parallel, "threads": threads or 0}
+        options: dict[str, Any] = {"n_ctx": n_ctx, "n_parallel": n_parallel, "threads": threads or 0}
+        options |= {"lora": [str(path.resolve()) for path in lora], "embeddings": int(embeddings)}
+        self._lora_count = len(lora)
         super().__init__(Path(model), options, start_timeout_s)
         self._cache_prompt = cache_prompt
 
@@ -187,6 +199,31 @@ class LlamaServer(LlamaHttp):
         body = {"prompt": _plain(prompt), "stream": True, **options}
         with contextlib.closing(self._events("/completion", body)) as events:
             yield from until_stop((str(event.get("content", "")) for event in events), stops)
+
+    def events(
+        self, prompt: Sequence[int], max_tokens: int, adapter: int | None = None, **sampling: Unpack[Sampling]
+    ) -> Generator[dict[str, Any]]:
+        """llama.cpp's own events of a stream: "content", "tokens", and at the end "stop_type" and the counts.
+
+        What is computed of the prompt is kept for the next one that begins like it. `adapter` is the place of
+        an adapter in `lora`; None is the base alone. Stop strings are the caller's to look for.
+        """
+        body = {
+            "prompt": _plain(prompt),
+            "stream": True,
+            "return_tokens": True,
+            **self._generation(max_tokens, sampling),
+        }
+        body |= {"cache_prompt": True, "stop": []}
+        if self._lora_count:
+            body["lora"] = [{"id": i, "scale": float(i == adapter)} for i in range(self._lora_count)]
+        return self._events("/completion", body)
+
+    def embed(self, prompts: Sequence[Sequence[int]]) -> tuple[list[list[float]], int]:
+        """A vector of length 1 for each prompt (ids, taken as they are), and the tokens read."""
+        found = self._post("/v1/embeddings", {"input": [_plain(prompt) for prompt in prompts]})
+        vectors = [entry["embedding"] for entry in sorted(found["data"], key=lambda entry: int(entry["index"]))]
+        return vectors, int(found["usage"]["prompt_tokens"])
 
     def logprobs(self, prompt: Prompt, n: int) -> dict[int, float]:
         """Natural-log probabilities of the `n` likeliest next tokens, the likeliest first.
@@ -288,26 +325,3 @@ def _ends_inside_character(data: bytes) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(data)
     return bool(decoder.getstate()[0])
-
-
-def until_stop(chunks: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """The chunks up to the first stop string; what may become one is held back until it is not."""
-    held = ""
-    for chunk in chunks:
-        held += chunk
-        found = [place for stop in stops if (place := held.find(stop)) >= 0]
-        if found:
-            held = held[: min(found)]
-            break
-        ready = len(held) - max((_overlap(held, stop) for stop in stops), default=0)
-        if ready:
-            yield held[:ready]
-            held = held[ready:]
-    if held:
-        yield held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop`."""
-    longest = min(len(text), len(stop) - 1)
-    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)

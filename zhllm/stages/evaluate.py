@@ -83,7 +83,8 @@ def _is_questions(path: Path) -> bool:
 
 def _questions(config: EvaluateConfig, model: Path, role: str, out: Path) -> dict[str, Any]:
     from zhllm.evals.questions import bootstrap_interval, is_right, read_questions
-    from zhllm.infer.engine import directory_format, open_engine
+    from zhllm.infer.engine import open_engine
+    from zhllm.infer.writing import directory_format
     from zhllm.progress import append_jsonl
     from zhllm.vocab.tokenizer import Tokenizer
 

@@ -93,7 +93,7 @@ class Checkpoints:
 
     @property
     def _writes_part(self) -> bool:
-        """Whether this process writes weights and moments: where they are not sharded, the main one's are everybody's."""
+        """Whether this process writes weights and moments: unsharded, the main one's are everybody's."""
         return self.processes.shards or self.processes.is_main
 
     def _part(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
