@@ -176,7 +176,7 @@ def an_adapter(out: Path, folder: Path, seed: int, rows: int = 0, **settings: An
     tuned = get_peft_model(open_model(folder), LoraConfig(r=4, task_type="CAUSAL_LM", **settings))
     with torch.no_grad():
         for name, value in tuned.named_parameters():
-            if "lora_" in name:
+            if "lora_" in name or value.requires_grad:
                 value.add_(0.3 * torch.randn_like(value))
     tuned.save_pretrained(out)
     if rows:
@@ -195,8 +195,10 @@ def test_every_row_of_a_batch_has_its_own_adapter(folder: Path, tmp_path: Path, 
     live = LiveAdapters(model)
     for name, path in paths.items():
         live.add(name, path)
+    paths["saved"] = an_adapter(tmp_path / "saved", folder, 4, target_modules=["v_proj"], modules_to_save=["lm_head"])
+    live.add("saved", paths["saved"])
     prompt = next(p for p in prompts if len(p) > 20)
-    chosen = ["lora", None, "dora", "rows", "lora"]
+    chosen = ["lora", None, "dora", "rows", "saved"]
     live.choose(chosen)
     with torch.no_grad():
         found = model(torch.tensor([prompt] * 5), use_cache=False).logits

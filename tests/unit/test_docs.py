@@ -46,7 +46,7 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _OURS = re.compile(
     r"(?:zhllm|recipes|corpora|tests|vocab|\.ci)/[\w./*-]*|[\w.-]+\.(?:md|toml)|Makefile|LICENSE|constraints\.txt"
 )
-_ABSOLUTE = re.compile(r"(?<![\w.:/~$})*…-])/\w[\w.-]*/\w|[A-Z]:\\")
+_ABSOLUTE = re.compile(r"(?<![\w.:/~$})*…-])/(?!v1/)\w[\w.-]*/\w|[A-Z]:\\")
 
 
 def fenced(doc: Path, language: str) -> list[str]:

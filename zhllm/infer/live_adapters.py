@@ -1,7 +1,7 @@
 """Adapters on a loaded model, each sequence of a batch with its own: what it costs is a small product, no copy.
 
 Sources: S-LoRA (Sheng et al. 2023) for adapters by row; LoRA and DoRA as in `zhllm.model.lora`. B sequences,
-T tokens, I in and O out features, R rank, n trained rows of the vocabulary's V.
+T tokens, I in and O out features, R rank, n trained rows of the vocabulary's V, H hidden size.
 """
 
 from __future__ import annotations
@@ -37,6 +37,23 @@ class _Update:
 
 
 @dataclass
+class _Table:
+    """Rows of a vocabulary matrix that an adapter trained: values (n, H), and where they stand, (n,) ids."""
+
+    values: Tensor
+    places: Tensor
+    index: Tensor  # (V,): the row of `values` that takes an id's place, or -1
+
+    @classmethod
+    def of(cls, values: Any, places: Sequence[int], like: Tensor) -> _Table:
+        """On the device and in the dtype of the matrix."""
+        at = torch.tensor(list(places), device=like.device)
+        index = torch.full((like.shape[0],), -1, device=like.device)
+        index[at] = torch.arange(len(at), device=like.device)
+        return cls(torch.tensor(values).to(like), at, index)
+
+
+@dataclass
 class LiveAdapters:
     """The adapters of a model by name; `choose` says which sequence of the next forward pass uses which."""
 
@@ -44,27 +61,34 @@ class LiveAdapters:
     names: list[str] = field(default_factory=list)
     _rows: Sequence[str | None] = ()
     _updates: dict[str, dict[str, _Update]] = field(default_factory=dict)  # by module, then by adapter
-    _tables: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _tables: dict[str, dict[str, _Table]] = field(default_factory=dict)
 
     def add(self, name: str, folder: Path) -> None:
         """Read an adapter folder; DataError where it is none, does not fit, or has parts that only merge takes."""
         adapter = Adapter(folder)
         modules = dict(self.model.named_modules())
-        for tensor, update in adapter.updates.items():
-            module = modules.get(tensor.removesuffix(".weight"))
-            wanted = (update.b.shape[0], update.a.shape[1])
-            if not isinstance(module, nn.Linear) or tuple(module.weight.shape) != wanted:
-                raise DataError(
-                    f"{folder}: its update of {tensor} ({wanted[0]} x {wanted[1]}) does not fit this model."
-                )
         places = {EMBED: self.model.get_input_embeddings(), HEAD: self.model.get_output_embeddings()}
-        for tensor, rows in adapter.new_rows.items():
-            if tensor not in places or rows.shape[1] != places[tensor].weight.shape[1]:
-                raise DataError(f"{folder}: its rows of {tensor} do not fit this model. Merge the adapter instead.")
+        self._check(adapter, modules, places)
         for tensor, update in adapter.updates.items():
             self._add_update(name, tensor.removesuffix(".weight"), modules[tensor.removesuffix(".weight")], update)
         self._add_tables(name, adapter, places)
         self.names.append(name)
+
+    def _check(self, adapter: Adapter, modules: dict[str, Any], places: dict[str, Any]) -> None:
+        if adapter.bias_gains or adapter.whole.keys() - places.keys():
+            others = [*adapter.bias_gains, *(adapter.whole.keys() - places.keys())]
+            raise DataError(f"{adapter.folder}: trained {', '.join(others[:3])}, which only merge puts in place.")
+        for tensor, update in adapter.updates.items():
+            module = modules.get(tensor.removesuffix(".weight"))
+            if not isinstance(module, nn.Linear) or tuple(module.weight.shape) != update.shape:
+                shape = " x ".join(map(str, update.shape))
+                raise DataError(f"{adapter.folder}: its update of {tensor} ({shape}) does not fit this model.")
+        parts = {tensor: rows.part for tensor, rows in adapter.rows.items()} | adapter.whole
+        for tensor, part in parts.items():
+            matrix = places[tensor].weight if tensor in places else None
+            fits = matrix is not None and part.shape[1] == matrix.shape[1] and part.shape[0] <= matrix.shape[0]
+            if not fits or (tensor in adapter.whole and part.shape[0] != places[tensor].weight.shape[0]):
+                raise DataError(f"{adapter.folder}: its rows of {tensor} {part.shape} do not fit this model.")
 
     def choose(self, rows: Sequence[str | None]) -> None:
         """Name the adapter of each sequence of the next forward pass; None is the base."""
@@ -83,16 +107,18 @@ class LiveAdapters:
         self._updates[module_name][name] = _Update(a.to(weight), b.to(weight), gain)
 
     def _add_tables(self, name: str, adapter: Adapter, places: dict[str, Any]) -> None:
-        tables = dict(adapter.new_rows)
+        total = places[EMBED].weight.shape[0]
+        tables = {tensor: (rows.part.f32(), rows.places(total)) for tensor, rows in adapter.rows.items()}
+        tables |= {tensor: (part.f32(), range(total)) for tensor, part in adapter.whole.items()}
         if places[EMBED].weight is places[HEAD].weight and EMBED in tables:
             tables[HEAD] = tables[EMBED]
-        for tensor, rows in tables.items():
+        for tensor, (values, at) in tables.items():
             module = places[tensor]
             if tensor not in self._tables:
                 self._tables[tensor] = {}
                 hook = self._on_embedding if tensor == EMBED else self._on_head
                 module.register_forward_hook(partial(hook, self._tables[tensor]))
-            self._tables[tensor][name] = torch.tensor(rows).to(module.weight)
+            self._tables[tensor][name] = _Table.of(values, at, module.weight)
 
     def _chosen(self, known: dict[str, Any]) -> list[tuple[str, list[int]]]:
         """Every adapter of the batch that touches a module, with its sequences."""
@@ -108,16 +134,18 @@ class LiveAdapters:
             output[rows] = updates[name].apply(args[0][rows], output[rows], module.bias)
         return output
 
-    def _on_embedding(self, tables: dict[str, Tensor], module: Any, args: Any, output: Tensor) -> Tensor:
+    def _on_embedding(self, tables: dict[str, _Table], module: Any, args: Any, output: Tensor) -> Tensor:
         for name, rows in self._chosen(tables):
-            ids, table, output = args[0][rows], tables[name], output.clone()
-            at = ids - (module.weight.shape[0] - len(table))
-            trained = table[at.clamp(min=0)]
+            table, output = tables[name], output.clone()
+            at = table.index[args[0][rows]]
+            trained = table.values[at.clamp(min=0)]
             output[rows] = torch.where((at >= 0)[..., None], trained, output[rows])
         return output
 
-    def _on_head(self, tables: dict[str, Tensor], module: Any, args: Any, output: Tensor) -> Tensor:
+    def _on_head(self, tables: dict[str, _Table], module: Any, args: Any, output: Tensor) -> Tensor:
         for name, rows in self._chosen(tables):
             table, output = tables[name], output.clone()
-            output[rows, ..., module.weight.shape[0] - len(table) :] = args[0][rows] @ table.T
+            own = output[rows]
+            own[..., table.places] = args[0][rows] @ table.values.T
+            output[rows] = own
         return output

@@ -63,9 +63,9 @@ def _alpha(updates: dict[str, LowRank]) -> float:
 
 
 def _check(source: Source, folder: Path, adapter: Adapter) -> None:
-    if adapter.new_rows:
+    if others := [*adapter.rows, *adapter.whole, *adapter.bias_gains]:
         raise DataError(
-            f"{folder}: trained new rows of {', '.join(adapter.new_rows)}, which a GGUF adapter cannot hold. "
+            f"{folder}: trained new rows of {', '.join(others)}, which a GGUF adapter cannot hold. "
             "Merge it (zhllm merge) and export the merged model."
         )
     dora = [name for name, update in adapter.updates.items() if update.magnitude is not None]
