@@ -11,7 +11,10 @@ import re
 MIN_CHARS = 40
 _MIN_PROSE = 120
 _CLOSERS = frozenset("。.！!？?”\"）)…`]}>》」』】〉~～*|_\\'’;；█♪♥♡")
-EMOJI = re.compile("[\u200d\u2190-\u2bff\u3297\u3299\ufe0f\U0001f000-\U0001faff]")
+_EMOJI = "\u200d\u2190-\u2bff\u3297\u3299\ufe0f\U0001f000-\U0001faff"
+EMOJI = re.compile(f"[{_EMOJI}]")
+# What ends so and holds no code fence is whole; for Rust's regular expressions.
+WHOLE = "[" + "".join(rf"\x{{{ord(char):x}}}" for char in sorted(_CLOSERS)) + _EMOJI + "]$"
 _ATTRIBUTION = re.compile(r"[\"”’'] ?[-—–~]+ ?[\w.·, ]{2,40}\Z")
 _FENCE = re.compile(r"^[ \t]*(?:[-*>] |\d+\. )?```", re.MULTILINE)
 _LIST = re.compile(

@@ -43,7 +43,10 @@ _ADDRESS = re.compile(r"你是|您是|你叫做?|你的名字[是叫]|\b(?:[Yy]o
 _SUPPOSED = ("如果", "假如", "假设", "以为", "说", "当", "认为", "把", "将", "不代表", "倘若", "要是")
 _SPEAKS = re.compile(r"我(?!们)|\b(?:I|my|me)\b")
 # The maker first ("OpenAI made me", "my maker is OpenAI") is looked for where one of these stands.
-_PASSIVE = re.compile(r"了?我(?!们)|\sme\b|我的|\b[Mm]y\b")
+_PASSIVE = re.compile(
+    rf"(?:{_VERBS_ZH}|维护|运营)(?:出来|而成|完成)?的?了?我|{_MADE_EN}\sme\b|我的(?:{_VERBS_ZH})?(?:者|创|作|团|公|母|主)"
+    r"|[Mm]y\s(?:creator|developer|maker|parent)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +121,6 @@ def others() -> Grammar:
 
 
 @cache
-def _maker() -> re.Pattern[str]:
-    return re.compile(MAKERS)
-
-
-@cache
 def _name() -> re.Pattern[str]:
     return re.compile(NAMES)
 
@@ -142,7 +140,7 @@ def claims(text: str, role: str, grammar: Grammar | None = None) -> list[Claim]:
             said = grammar.said.match(text, lead.end())
             if said is not None and _SPEAKS.search(_rest_of_sentence(text, said.end())):
                 spans.append((lead.start(), said.end()))
-        if _PASSIVE.search(text) and _maker().search(text):
+        if _PASSIVE.search(text):
             spans += [match.span() for match in grammar.maker_first.finditer(text)]
     return [Claim(start, end, text[start:end]) for start, end in sorted(spans) if _is_own(text, start, end)]
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import numpy.typing as npt
 
 from zhllm.text.lint.looks import ACCENTED, FOREIGN, HAN, TRADITIONAL, Looks
 from zhllm.text.script import MIN_TRADITIONAL_SHARE, traditional_characters
 
 LANGUAGES = ("zh", "zh-Hant", "en", "mixed", "other")
+KNOWN = ("", *LANGUAGES)
+_ZH, _TRADITIONAL = KNOWN.index("zh"), KNOWN.index("zh-Hant")
 # A word of Latin letters weighs as much as this many characters of Chinese.
 _HAN_PER_WORD = 1.7
 _MIXED = 0.25
@@ -17,23 +20,25 @@ _HAN_CHAR = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]+")
 
 
-def languages_of(looks: Looks) -> list[str]:
-    """The language of each text; most are told by their bytes a character, the others by counting words."""
+def languages_of(looks: Looks) -> npt.NDArray[np.uint8]:
+    """The language of each text as its place in KNOWN, [D].
+
+    Most are told by their bytes a character, the others by counting words.
+    """
     sizes, chars = looks.sizes
     han = np.zeros(len(sizes), dtype=np.bool_)
     han[looks.with_han] = True
-    found = np.where(han, "zh", "en").astype("<U7")
-    found[looks.lacking("[A-Za-z]", np.flatnonzero(~han))] = ""
+    found = np.where(han, _ZH, KNOWN.index("en")).astype(np.uint8)
+    found[looks.lacking("[A-Za-z]", np.flatnonzero(~han))] = 0
     odd = np.zeros(len(sizes), dtype=np.bool_)
     odd[looks.unusual(f"[{FOREIGN}{ACCENTED}]")] = True
     # In Chinese half of the characters or more have three bytes.
     counted = np.flatnonzero(odd | (han & (sizes - chars < chars))).tolist()
-    found[counted] = _by_words(looks, counted)
+    found[counted] = [KNOWN.index(language) for language in _by_words(looks, counted)]
     for i in looks.unusual(f"[{TRADITIONAL}]"):
-        if found[i] == "zh" and is_traditional(looks.texts[i]):
-            found[i] = "zh-Hant"
-    languages: list[str] = found.tolist()
-    return languages
+        if found[i] == _ZH and is_traditional(looks.texts[i]):
+            found[i] = _TRADITIONAL
+    return found
 
 
 def _by_words(looks: Looks, some: list[int]) -> list[str]:
@@ -61,7 +66,7 @@ def _language(han: int, foreign: int, latin: int, letters: int, accented: int) -
 
 def language_of(text: str) -> str:
     """The language of one text."""
-    return languages_of(Looks([text]))[0]
+    return KNOWN[languages_of(Looks([text]))[0]]
 
 
 def is_traditional(text: str) -> bool:

@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from zhllm.text.chats import Chat, Preference
 from zhllm.text.clean.blocks import block_of, block_ranges, normalise_all
 from zhllm.text.clean.contamination import EvaluationGrams, plain_ink
 from zhllm.text.clean.pii import KINDS, Kind
-from zhllm.text.lint.endings import EMOJI, cut_off
+from zhllm.text.lint.endings import EMOJI, MIN_CHARS, WHOLE, cut_off
 from zhllm.text.lint.findings import DROPPED, Finding
 from zhllm.text.lint.garbled import lost_in, mended, mending
 from zhllm.text.lint.identity import claims, placeholders
-from zhllm.text.lint.language import LANGUAGES, is_switch, languages_of
+from zhllm.text.lint.language import KNOWN, is_switch, languages_of
 from zhllm.text.lint.looks import Looks
-from zhllm.text.lint.masking import identity_text, masked_texts, with_masked_identity
+from zhllm.text.lint.masking import masked_texts, with_identity_to_mask, with_masked_identity
 from zhllm.text.lint.rewriting import Identity
 from zhllm.text.lint.tokens import spelt_tokens, without_end_tokens
-from zhllm.text.lint.turns import Turns, place_in, turns_of, with_evidence_in_place, with_texts
+from zhllm.text.lint.turns import (
+    ASSISTANT,
+    SYSTEM,
+    USER,
+    Turns,
+    place_in,
+    turns_of,
+    with_evidence_in_place,
+    with_texts,
+)
 from zhllm.text.prompt_format import Message
 
 Lengths = Callable[[Sequence[Sequence[Message]]], Sequence[int]]
@@ -74,6 +82,7 @@ class _Block:
 
     def __init__(self, chats: Sequence[Chat], preferences: Sequence[Preference]) -> None:
         self.records: list[Chat | Preference] = [*chats, *preferences]
+        self.chats = len(chats)
         self.turns: Turns = turns_of(self.records)
         self.texts = list(self.turns.texts)
         self.changed: set[int] = set()
@@ -114,7 +123,7 @@ def lint(chats: Sequence[Chat], preferences: Sequence[Preference], settings: Lin
         _strip_tokens(block, looks)
         _identities(block, looks, own)
         _mask(block, looks, settings.masked)
-        looks = Looks(block.texts) if block.changed else looks
+        looks = looks.after(block.texts, block.changed) if block.changed else looks
         _judge_texts(block, looks)
         if settings.against is not None:
             _contaminated(block, settings.against)
@@ -190,7 +199,7 @@ def _mask(block: _Block, looks: Looks, kinds: tuple[Kind, ...]) -> None:
             block.put(number, text)
             block.counts.update({f"pii_{kind}": n for kind, n in counts.items()})
             block.add("pii", number, ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())))
-    for number in Looks([identity_text(record) for record in block.records]).personal:
+    for number in with_identity_to_mask(block.records):
         record = block.records[number]
         masked = with_masked_identity(record, kinds)
         if masked != record:
@@ -214,7 +223,6 @@ _NOTHING = frozenset(
     )
 )
 _MAX_NOTHING = max(map(len, _NOTHING)) + 2
-_ENDS = frozenset("。.！!？?")
 _LETTER = r"[\p{L}\p{N}]"
 
 
@@ -224,13 +232,14 @@ def _judge_texts(block: _Block, looks: Looks) -> None:
         text = block.texts[number]
         if not EMOJI.search(text):
             block.add("empty-turn", number, text.strip() or "no text")
-    texts, roles = block.texts, block.turns.roles
-    for number in [i for i, text in enumerate(texts) if len(text) <= _MAX_NOTHING]:
+    texts, chars = block.texts, looks.sizes[1]
+    for number in np.flatnonzero(chars <= _MAX_NOTHING).tolist():
         if texts[number].strip().lower() in _NOTHING:
             block.add("empty-turn", number, texts[number].strip())
-    fenced = looks.matching("```", looks.signed)
-    for number in sorted({*fenced, *(i for i, text in enumerate(texts) if text[-1:] not in _ENDS)}):
-        if roles[number] == "assistant" and (how := cut_off(texts[number])) is not None:
+    long_answers = np.flatnonzero((block.turns.role_numbers == ASSISTANT) & (chars >= MIN_CHARS))
+    fenced = np.intersect1d(looks.matching("```", looks.signed), long_answers).tolist()
+    for number in sorted({*fenced, *looks.lacking(WHOLE, long_answers)}):
+        if (how := cut_off(texts[number])) is not None:
             block.add("truncated", number, how)
 
 
@@ -243,8 +252,7 @@ def _contaminated(block: _Block, against: EvaluationGrams) -> None:
             block.counts.update(f"item_{item}" for item in shares)
 
 
-@lru_cache(maxsize=1024)
-def _order_problem(roles: tuple[str, ...], ends_with: str) -> str | None:
+def _order_problem(roles: Sequence[str], ends_with: str) -> str | None:
     turns = roles[1:] if roles and roles[0] == "system" else roles
     if any(role != ("user", "assistant")[i % 2] for i, role in enumerate(turns)):
         return ", ".join(roles[:6])
@@ -253,58 +261,71 @@ def _order_problem(roles: tuple[str, ...], ends_with: str) -> str | None:
 
 def _judge_records(block: _Block, looks: Looks, settings: LintSettings) -> list[str]:
     """What only shows over a whole record: the order of roles, repetitions, languages; the language of each."""
-    starts, roles = block.turns.starts, block.turns.roles
-    for number, record in enumerate(block.records):
-        end = starts[number + 1] if isinstance(record, Chat) else starts[number] + len(record.prompt)
-        problem = _order_problem(
-            tuple(roles[starts[number] : end]), "assistant" if isinstance(record, Chat) else "user"
-        )
-        if problem:
-            block.findings[number].append(Finding("role-order", problem))
-    _repeated(block)
+    _ordered(block)
+    _repeated(block, looks)
     of_texts = languages_of(looks)
     _switched(block, of_texts)
-    languages = _of_records(of_texts, starts)
+    languages = _of_records(of_texts, block.turns.starts)
     if settings.language:
         for number in [i for i, found in enumerate(languages) if not _is_of(found, settings.language)]:
             block.findings[number].append(Finding("language", languages[number] or "no words"))
     return languages
 
 
-def _of_records(of_texts: list[str], starts: list[int]) -> list[str]:
+def _ordered(block: _Block) -> None:
+    """Records whose roles do not take turns: marked all at once, then told one by one."""
+    _, roles, owners, starts, numbers = block.turns
+    firsts, sizes = np.array(starts[:-1]), np.diff(starts)
+    after_system = np.arange(len(numbers)) - np.repeat(firsts + (numbers[firsts] == SYSTEM), sizes)
+    wrong = (numbers != np.where(after_system % 2, ASSISTANT, USER)) & (after_system >= 0)
+    # Of a preference only the prompt is looked at, which a user ends: `wrong` is not all there is to it.
+    suspects = {owners[at] for at in np.flatnonzero(wrong).tolist()}
+    suspects.update(np.flatnonzero(numbers[np.array(starts[1:]) - 1] != ASSISTANT).tolist())
+    suspects.update(range(block.chats, len(block.records)))
+    for number in sorted(suspects):
+        record = block.records[number]
+        end = starts[number + 1] if isinstance(record, Chat) else starts[number] + len(record.prompt)
+        problem = _order_problem(roles[starts[number] : end], "assistant" if isinstance(record, Chat) else "user")
+        if problem:
+            block.findings[number].append(Finding("role-order", problem))
+
+
+def _of_records(of_texts: npt.NDArray[np.uint8], starts: list[int]) -> list[str]:
     """The language of each record from those of its texts: the one they all have, or mixed."""
-    kinds = ("", *LANGUAGES)
-    numbers = np.array([kinds.index(language) for language in of_texts], dtype=np.int64)
     firsts = np.array(starts[:-1])
-    most = np.maximum.reduceat(numbers, firsts)
-    least = np.minimum.reduceat(np.where(numbers == 0, len(kinds), numbers), firsts)
-    return [kinds[high] if low >= high else "mixed" for low, high in zip(least.tolist(), most.tolist(), strict=True)]
+    most = np.maximum.reduceat(of_texts, firsts)
+    least = np.minimum.reduceat(np.where(of_texts == 0, len(KNOWN), of_texts), firsts)
+    most[least < most] = KNOWN.index("mixed")
+    return [KNOWN[number] for number in most.tolist()]
 
 
-def _switched(block: _Block, of_texts: list[str]) -> None:
-    roles, owners = block.turns.roles, block.turns.owners
-    for at in [i for i, pair in enumerate(pairwise(of_texts), 1) if pair[0] != pair[1]]:
+def _switched(block: _Block, of_texts: npt.NDArray[np.uint8]) -> None:
+    _, roles, owners, _, numbers = block.turns
+    for at in (np.flatnonzero((of_texts[1:] != of_texts[:-1]) & (numbers[1:] == ASSISTANT)) + 1).tolist():
         asked = at - 1
         while roles[asked] == "assistant" and owners[asked] == owners[at] and asked:
             asked -= 1
-        if roles[at] != "assistant" or roles[asked] != "user" or owners[asked] != owners[at]:
+        if roles[asked] != "user" or owners[asked] != owners[at]:
             continue
-        if is_switch(block.texts[asked], of_texts[asked], block.texts[at], of_texts[at]):
-            block.add("language-switch", at, f"{of_texts[asked]} asked, {of_texts[at]} answered")
+        before, after = KNOWN[of_texts[asked]], KNOWN[of_texts[at]]
+        if is_switch(block.texts[asked], before, block.texts[at], after):
+            block.add("language-switch", at, f"{before} asked, {after} answered")
 
 
 def _is_of(language: str, wanted: str) -> bool:
     return language in ("", wanted) or (wanted == "zh" and language == "zh-Hant")
 
 
-def _repeated(block: _Block) -> None:
+def _repeated(block: _Block, looks: Looks) -> None:
     """An answer that is the question, or an answer of before; the two answers of a preference that are one."""
-    texts, (_, roles, owners, starts) = block.texts, block.turns
-    for at in [i for i, (one, other) in enumerate(pairwise(texts), 1) if one == other]:
-        if roles[at] == "assistant" and owners[at] == owners[at - 1] and len(texts[at]) > 1:
+    texts, (_, roles, owners, starts, numbers) = block.texts, block.turns
+    bytes_, chars = looks.sizes
+    alike = (bytes_[1:] == bytes_[:-1]) & (chars[1:] > 1) & (numbers[1:] == ASSISTANT)
+    for at in (np.flatnonzero(alike) + 1).tolist():
+        if texts[at] == texts[at - 1] and owners[at] == owners[at - 1]:
             same = roles[at - 1] == "assistant"
             block.add("repeated-turn", at, "both answers are the same" if same else f"says the question: {texts[at]}")
-    for number in [i for i, (start, end) in enumerate(pairwise(starts)) if end - start > 3]:
+    for number in np.flatnonzero(np.diff(starts) > 3).tolist():
         start, end = starts[number : number + 2] if isinstance(block.records[number], Chat) else (0, 0)
         said: set[str] = set()
         for at in [i for i in range(start, end) if roles[i] == "assistant" and len(texts[i]) >= MIN_REPEATED_CHARS]:

@@ -6,7 +6,7 @@ polars' searches run over UTF-8 at hundreds of megabytes a second; what they do 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -69,6 +69,17 @@ class Looks:
         self.texts = texts
         self._series = _polars().Series(texts, dtype=_polars().String)
 
+    def after(self, texts: Sequence[str], changed: Collection[int]) -> Looks:
+        """The same of texts of which only some changed: only these are searched again, or marked as suspect."""
+        looks = Looks(texts)
+        some = np.array(sorted(changed), dtype=np.int64)
+        looks._unusual = sorted({*self._unusual, *changed})
+        looks.signed = sorted({*self.signed, *changed})
+        bytes_, chars = looks.sizes
+        found = looks.matching(f"[{HAN}]", some[bytes_[some] > chars[some]])
+        looks.with_han = sorted({*self.with_han}.difference(changed).union(found))
+        return looks
+
     def matching(self, pattern: str, among: Sequence[int] | Numbers | None = None) -> list[int]:
         """Texts (of some, or of all) in which a regular expression of Rust's matches."""
         return list(self._found(pattern, among, True))
@@ -107,7 +118,7 @@ class Looks:
 
     @cached_property
     def signed(self) -> list[int]:
-        """What names an assistant, a maker, a control token or a placeholder, or has a code fence."""
+        """What may name an assistant, a maker, a control token or a placeholder, or have a code fence."""
         return self.matching(_SIGNED)
 
     @cached_property

@@ -19,13 +19,14 @@ from zhllm.text.clean.measures import scan
 from zhllm.text.clean.pii import PLACEHOLDERS, Kind, find
 from zhllm.text.clean.pii_signs import with_personal_data
 from zhllm.text.document import Document
+from zhllm.text.lint.looks import Looks
 
 # One character for one: places in the folded text are places in the text.
 _FOLDED = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0xFEE0).isalnum()} | {
     0xA0: 0x20,
     0x3000: 0x20,
 }
-_WIDE = re.compile("[\u00a0\u3000\uff01-\uff5e]")
+_WIDE = re.compile("[" + "".join(map(chr, sorted(_FOLDED))) + "]")
 
 
 def masked_texts(texts: Sequence[str], kinds: Collection[Kind]) -> list[tuple[str, Counter[Kind]]]:
@@ -56,10 +57,20 @@ def _masked_line(line: str, kinds: Collection[Kind]) -> tuple[str, Counter[Kind]
     return line, counts
 
 
-def identity_text(record: Chat | Preference) -> str:
-    """Id, source and metadata of a record in one text, to look for signs in."""
-    meta = orjson.dumps(record.meta, default=dict).decode() if record.meta else ""
-    return f"{record.id}\n{record.source}\n{meta}"
+def with_identity_to_mask(records: Sequence[Chat | Preference]) -> list[int]:
+    """The numbers of records that may have personal data in id, source or metadata, in order."""
+    ids = [record.id for record in records]
+    named = Looks(ids).personal
+    # Lines are numbered with seven digits soon.
+    scanned = scan([ids[number] for number in named])
+    found = {named[doc] for doc, _, _ in scanned.places_of(with_personal_data(scanned))} if named else set()
+    sources = list({record.source for record in records})
+    if suspects := {sources[number] for number in Looks(sources).personal}:
+        found.update(number for number, record in enumerate(records) if record.source in suspects)
+    described = [number for number, record in enumerate(records) if record.meta]
+    metas = [orjson.dumps(records[number].meta, default=dict).decode() for number in described]
+    found.update(described[number] for number in Looks(metas).personal)
+    return sorted(found)
 
 
 def with_masked_identity(record: Chat | Preference, kinds: tuple[Kind, ...]) -> Chat | Preference:

@@ -5,38 +5,47 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, chain, repeat
 from typing import NamedTuple
 
-from zhllm.text.chats import Chat, Preference
+import numpy as np
+import numpy.typing as npt
+
+from zhllm.text.chats import ROLES, Chat, Preference
+from zhllm.text.prompt_format import Message
+
+SYSTEM, USER, ASSISTANT = range(len(ROLES))
+_ROLE_NUMBERS = {role: number for number, role in enumerate(ROLES)}
 
 
 class Turns(NamedTuple):
-    """Every text of a block, its role, the number of its record, and where each record's texts begin (and one more)."""
+    """Every text of a block, its role, the number of its record, and where each record's texts begin (and one more).
+
+    `role_numbers` are the roles as SYSTEM, USER or ASSISTANT, or another number; [D].
+    """
 
     texts: list[str]
     roles: list[str]
     owners: list[int]
     starts: list[int]
+    role_numbers: npt.NDArray[np.uint8]
 
 
 def turns_of(records: Sequence[Chat | Preference]) -> Turns:
     """The texts of some records, in order: messages, then the answers of a preference."""
-    texts: list[str] = []
-    roles: list[str] = []
-    owners: list[int] = []
-    starts: list[int] = []
-    for number, record in enumerate(records):
-        starts.append(len(texts))
-        messages = record.messages if isinstance(record, Chat) else record.prompt
-        texts += [message["content"] for message in messages]
-        roles += [message["role"] for message in messages]
-        if isinstance(record, Preference):
-            answers = [text for text in (record.chosen, record.rejected) if text is not None]
-            texts += answers
-            roles += ["assistant"] * len(answers)
-        owners += [number] * (len(texts) - starts[-1])
-    starts.append(len(texts))
-    return Turns(texts, roles, owners, starts)
+    said = [record.messages if isinstance(record, Chat) else _messages_of(record) for record in records]
+    texts = [message["content"] for messages in said for message in messages]
+    roles = [message["role"] for messages in said for message in messages]
+    sizes = list(map(len, said))
+    owners = list(chain.from_iterable(map(repeat, range(len(sizes)), sizes)))
+    numbers = np.fromiter(map(_ROLE_NUMBERS.get, roles, repeat(len(ROLES))), np.uint8, len(roles))
+    return Turns(texts, roles, owners, list(accumulate(sizes, initial=0)), numbers)
+
+
+def _messages_of(record: Preference) -> list[Message]:
+    """The prompt of a preference and its answers as messages."""
+    answers = [text for text in (record.chosen, record.rejected) if text is not None]
+    return [*record.prompt, *({"role": "assistant", "content": text} for text in answers)]
 
 
 def place_in(record: Chat | Preference, at: int) -> str:
