@@ -114,6 +114,9 @@ def _run(stage: Stage, config: Config, out: Path, as_json: bool) -> None:
         return
     if not result.was_up_to_date:
         say(f"{out}: done in {result.manifest.made_by['seconds']:.1f} s")
+    if stage.table is not None:
+        click.echo("\n".join(stage.table(out)))
+        return
     for name, value in result.manifest.metrics.items():
         if not isinstance(value, (dict, list)):
             click.echo(f"{name}: {value:,.4g}" if isinstance(value, float) else f"{name}: {value}")

@@ -33,7 +33,7 @@ class Stage:
     `resumable` stage keeps checkpoints in `manifest.checkpoints_of(out)`. `share` does the part of one
     rank (a config's `rank` of `of`) of a stage that many machines work on: it writes checkpoints only,
     which `run` then finds. A `parallel` stage may run in several processes of one launcher at once; its
-    `run` writes in the main one only.
+    `run` writes in the main one only. `table` gives what to print of a finished folder instead of its metrics.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Stage:
     resumable: bool = False
     share: Callable[[Any, Path], Metrics] | None = None
     parallel: bool = False
+    table: Callable[[Path], list[str]] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from zhllm.errors import DataError
+from zhllm.evals.likelihood import Ask, Scorer
 from zhllm.model.directory import check_vocabulary
+from zhllm.train.batch import IGNORED
 from zhllm.train.chats import ChatRows, TokenChat
 from zhllm.train.trainee import Trainee
 from zhllm.vocab.tokenizer import Tokenizer
+
+# Tokens that a text is read in at most.
+WINDOW = 2048
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,14 @@ class Bits:
     chars: int
     bytes: int
     tokens: int
+    nats_of: list[float] = field(default_factory=list)  # of each text
+
+
+def bits_of(nats: Sequence[float], texts: Sequence[str], tokens: int) -> Bits:
+    """The figures from the loss of each text in nats."""
+    chars, size = sum(map(len, texts)), sum(len(t.encode()) for t in texts)
+    bits = sum(nats) / math.log(2)
+    return Bits(bits / chars, bits / size, sum(nats), chars, size, tokens, list(nats))
 
 
 def bits_per_char(folder: Path, texts: Sequence[str], window: int | None = None, rows: int = 8) -> Bits:
@@ -35,8 +48,7 @@ def bits_per_char(folder: Path, texts: Sequence[str], window: int | None = None,
     that move by half, so that a token is seen with at least half a window before it. The end token is
     not scored. Raises DataError when there is no text.
     """
-    chars, size = sum(map(len, texts)), sum(len(t.encode()) for t in texts)
-    if chars == 0:
+    if not any(texts):
         raise DataError(f"no text to measure {folder} on.")
     tokenizer = Tokenizer(folder)
     check_vocabulary(folder, tokenizer)
@@ -44,18 +56,41 @@ def bits_per_char(folder: Path, texts: Sequence[str], window: int | None = None,
     # Float32 on a CPU; as stored on a GPU, whose memory a float32 7B would not fit.
     trainee = Trainee(folder, "auto" if on_gpu else torch.float32, torch.device("cuda" if on_gpu else "cpu"))
     trainee.model.eval()
-    limit = min(trainee.model.config.max_position_embeddings, window or 2048)
+    limit = min(trainee.model.config.max_position_embeddings, window or WINDOW)
     bos = tokenizer.special_id("bos")
     start = tokenizer.eos_id if bos is None else bos
-    pieces = [w for ids in tokenizer.encode_plain(texts) for w in windows([start, *ids], limit)]
+    pieces = [
+        replace(piece, source=number)
+        for number, ids in enumerate(tokenizer.encode_plain(texts))
+        for piece in windows([start, *ids], limit)
+    ]
     source = ChatRows(pieces, limit, tokenizer.pad_id, rows, 0)
-    nats, tokens = 0.0, 0
+    nats, tokens = torch.zeros(len(texts), dtype=torch.float64), 0
     with torch.no_grad():
         for batch in source.every_batch():
-            loss, count = trainee.loss_sum(batch.to(trainee.device))
-            nats, tokens = nats + float(loss), tokens + count
-    bits = nats / math.log(2)
-    return Bits(bits / chars, bits / size, nats, chars, size, tokens)
+            on_device = batch.to(trainee.device)
+            _, each = trainee(on_device.input_ids, on_device.labels, on_device.position_ids)
+            learnt = batch.labels != IGNORED
+            owner = torch.zeros_like(batch.labels) if batch.sources is None else batch.sources
+            nats.index_add_(0, owner[learnt], each.double().cpu())
+            tokens += len(each)
+    return bits_of(nats.tolist(), texts, tokens)
+
+
+def scored_bits(scorer: Scorer, first_id: int, texts: Sequence[str], window: int | None = None) -> Bits:
+    """The same through a Scorer (a model with an adapter on it), `first_id` before each text."""
+    limit = min(scorer.context, window or WINDOW)
+    nats, tokens = [0.0] * len(texts), 0
+    pieces = [
+        (number, piece)
+        for number, ids in enumerate(scorer.encode(texts))
+        for piece in windows([first_id, *(ids[1:] if ids[:1] == [first_id] else ids)], limit)
+    ]
+    found = scorer.score([Ask((tuple(piece.ids),), piece.learn.index(True)) for _, piece in pieces])
+    for (number, piece), (log_p,) in zip(pieces, found, strict=True):
+        nats[number] -= log_p
+        tokens += sum(piece.learn)
+    return bits_of(nats, texts, tokens)
 
 
 def windows(ids: Sequence[int], limit: int) -> Iterator[TokenChat]:

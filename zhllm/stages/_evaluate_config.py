@@ -1,0 +1,43 @@
+"""The flags of `zhllm evaluate`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from zhllm.config import Config, InputPath, InputPaths, NamedInputPaths, PromptFormatName
+
+TaskName = Literal["bits", "questions", "choice"]
+
+
+class EvaluateConfig(Config):
+    """Flags of `zhllm evaluate`."""
+
+    model: InputPath = Field(description="Model directory or .gguf file.")
+    adapter: InputPath | None = Field(None, description="Adapter to score on the model directory, without merging it.")
+    against: InputPath | None = Field(None, description="A second model to score beside it (the base).")
+    task: tuple[TaskName, ...] = Field(
+        min_length=1,
+        description="bits: bits per character of text; questions: answers to a question set; choice: multiple choice.",
+    )
+    data: NamedInputPaths = Field(
+        (),
+        description="Texts (held-out shards of a clean folder), questions (jsonl), multiple-choice sets (csv, jsonl, "
+        "a folder with test/ and dev/). TASK=PATH gives one task its data.",
+    )
+    prompt_format: PromptFormatName | None = Field(
+        None, description="Prompt format of a model that carries no chat template."
+    )
+    max_tokens: int = Field(64, gt=0, description="Longest answer, in tokens.")
+    shots: int = Field(0, ge=0, le=100, description="choice: worked examples before each question, from dev/.")
+    score_by: tuple[Literal["letter", "text"], ...] = Field(
+        ("letter",),
+        min_length=1,
+        description="choice: the likelihood of the option's letter, of its full text (sum and per character), or both.",
+    )
+    chat: bool = Field(False, description="choice: put questions in the model's chat template, examples as turns.")
+    examples: InputPaths = Field((), description="choice: files or folders of worked examples instead of dev/.")
+    columns: tuple[str, ...] = Field(
+        (), description="choice: columns of your own file: question=NAME answer=NAME options=NAME,NAME,..."
+    )

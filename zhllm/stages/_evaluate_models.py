@@ -1,0 +1,144 @@
+"""What gives log-likelihoods to `evaluate`: a model directory with or without an adapter, or a GGUF in llama.cpp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any
+
+from zhllm.errors import DataError
+from zhllm.evals.likelihood import Ask, Scorer, TorchScorer
+from zhllm.infer.llamacpp import LlamaServer
+from zhllm.infer.writing import choose_format, directory_format
+from zhllm.model.directory import check_vocabulary
+from zhllm.text.prompt_format import PromptFormat
+from zhllm.vocab.tokenizer import Tokenizer
+
+# As the engines that answer: llama.cpp takes the memory of the whole context at the start.
+MAX_CONTEXT = 8192
+# Tokens whose probability llama.cpp is asked for first; where an option's is not among them, for all.
+LIKELIEST = 2048
+
+
+def chat_format_of(model: Path, fallback: str | None) -> PromptFormat:
+    """The prompt format of a model's own chat template, else the fallback; DataError where there is neither."""
+    if model.is_dir():
+        return directory_format(Tokenizer(model), fallback)
+    from zhllm.model.gguf_read import GgufFile
+
+    return choose_format(model, GgufFile(model).metadata.get("tokenizer.chat_template"), fallback)
+
+
+@contextmanager
+def open_scorer(model: Path, adapter: Path | None, chat: PromptFormat | None) -> Iterator[Scorer]:
+    """The scorer of a model directory (with an adapter on it) or of a .gguf file.
+
+    With `chat` its texts are rendered chats of this format, whose special tokens become their ids; without, plain
+    texts with BOS before them where the model has one. Raises DataError for what is no model.
+    """
+    if model.is_dir():
+        yield _torch_scorer(model, adapter, chat)
+    elif model.suffix == ".gguf":
+        if adapter is not None:
+            raise DataError(f"--adapter {adapter}: is for model directories; export a GGUF of the merged model.")
+        with _llama_scorer(model, chat) as scorer:
+            yield scorer
+    else:
+        raise DataError(f"{model}: is neither a model directory nor a .gguf file.")
+
+
+def _torch_scorer(folder: Path, adapter: Path | None, chat: PromptFormat | None) -> TorchScorer:
+    import torch
+
+    from zhllm.model.transformers_model import open_model
+
+    tokenizer = Tokenizer(folder)
+    check_vocabulary(folder, tokenizer)
+    on_gpu = torch.cuda.is_available()
+    # Float32 on a CPU; as stored on a GPU, whose memory a float32 7B would not fit.
+    model = open_model(folder, "auto" if on_gpu else torch.float32)
+    model.to("cuda" if on_gpu else "cpu")
+    bos = tokenizer.special_id("bos")
+    start = [] if bos is None else [bos]
+
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        if chat is not None:
+            return [tokenizer.encode_prompt(text, chat.special_tokens) for text in texts]
+        return [[*start, *ids] for ids in tokenizer.encode_plain(texts)]
+
+    if adapter is None:
+        return TorchScorer(model, encode)
+    from zhllm.infer.live_adapters import LiveAdapters
+
+    live = LiveAdapters(model)
+    live.add("adapter", adapter)
+    return TorchScorer(model, encode, lambda rows: live.choose(["adapter"] * rows))
+
+
+@contextmanager
+def _llama_scorer(file: Path, chat: PromptFormat | None) -> Iterator[LlamaScorer]:
+    from zhllm.model.gguf_read import GgufFile
+
+    metadata = GgufFile(file).metadata
+    length = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+    if length is None:
+        raise DataError(f"{file}: names no context_length; is it a language model?")
+    context = min(int(length), MAX_CONTEXT)
+    with LlamaServer(file, n_ctx=context, n_parallel=1, cache_prompt=True) as server:
+        yield LlamaScorer(server, metadata, context, chat)
+
+
+class LlamaScorer:
+    """A GGUF file as a Scorer: llama.cpp keeps what a prompt has in common with the one before it.
+
+    A token's probability is asked for one by one, so scoring full texts takes a request a token.
+    """
+
+    def __init__(self, server: LlamaServer, metadata: dict[str, Any], context: int, chat: PromptFormat | None) -> None:
+        self.context, self.tokens_computed = context, 0
+        self._server, self._chat = server, chat
+        self._vocabulary = len(metadata["tokenizer.ggml.tokens"])
+        bos = metadata.get("tokenizer.ggml.bos_token_id")
+        self._start = [] if bos is None or not metadata.get("tokenizer.ggml.add_bos_token", True) else [int(bos)]
+        self._last: list[int] = []
+        self._controls = {} if chat is None else self._control_ids(chat)
+
+    def _control_ids(self, chat: PromptFormat) -> dict[str, int]:
+        found = self._server.tokenize(chat.special_tokens, parse_special=True)
+        if wrong := [t for t, ids in zip(chat.special_tokens, found, strict=True) if len(ids) != 1]:
+            raise DataError(
+                f'{self._server.model}: the format "{chat.name}" writes {wrong[0]!r}, which is not a control token '
+                "of this file. Choose another --prompt-format, or score without --chat."
+            )
+        return {token: ids[0] for token, ids in zip(chat.special_tokens, found, strict=True)}
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts as llama.cpp reads them."""
+        if self._chat is None:
+            return [[*self._start, *ids] for ids in self._server.tokenize(texts)]
+        parts = [[self._controls.get(part, part) for part in self._chat.split(text)] for text in texts]
+        return self._server.tokenize_parts(parts)
+
+    def score(self, asks: Sequence[Ask]) -> list[list[float]]:
+        """For each question the natural-log likelihood of each option's tokens from the border on."""
+        return [self._score(ask) for ask in asks]
+
+    def _score(self, ask: Ask) -> list[float]:
+        wanted: dict[tuple[int, ...], set[int]] = {}
+        for option in ask.options:
+            for place in range(ask.border, len(option)):
+                wanted.setdefault(option[:place], set()).add(option[place])
+        known = {prompt: self._next(prompt, tokens) for prompt, tokens in sorted(wanted.items())}
+        return [
+            sum(known[option[:place]][option[place]] for place in range(ask.border, len(option)))
+            for option in ask.options
+        ]
+
+    def _next(self, prompt: Sequence[int], tokens: set[int]) -> dict[int, float]:
+        """Log-probabilities of what follows a prompt, those of `tokens` among them."""
+        self.tokens_computed += max(1, len(prompt) - len(commonprefix([self._last, list(prompt)])))
+        self._last = list(prompt)
+        found = self._server.logprobs(prompt, min(LIKELIEST, self._vocabulary))
+        return found if tokens <= found.keys() else self._server.logprobs(prompt, self._vocabulary)

@@ -1,0 +1,162 @@
+"""scores.json of `evaluate`, its table for the terminal, and report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zhllm.errors import DataError
+from zhllm.evals.intervals import difference
+from zhllm.page import Cell, Column, Html, Page, Tile, code, note, paragraph, table, tiles
+from zhllm.vocab.hf_files import write_json
+from zhllm.vocab.tokenizer import read_json
+
+if TYPE_CHECKING:
+    from zhllm.stages._evaluate_tasks import TaskResult
+
+Results = Mapping[str, Mapping[str, "TaskResult"]]
+# What each task is called on the page.
+TITLES = {"bits": "Bits per character", "questions": "Questions", "choice": "Multiple choice"}
+
+
+def write_report(out: Path, results: Results) -> None:
+    """Write scores.json and report.html.
+
+    Under each role and task stand the plain numbers; "scores" has every figure with its interval, n, and the mark of
+    chance, "tables" those of subjects and sources, "differences" the paired ones, "protocols" what was asked.
+    """
+    scores: dict[str, Any] = {
+        role: {task: found.metrics() for task, found in by_task.items()} for role, by_task in results.items()
+    }
+    main = results["model"]
+    scores["scores"] = [
+        {"role": role, "task": task, "name": item.name, **item.score.record()}
+        for role, by_task in results.items()
+        for task, found in by_task.items()
+        for item in found.measured
+    ]
+    scores["tables"] = {
+        role: {title: {k: v.record() for k, v in t.items()} for f in by_task.values() for title, t in f.tables.items()}
+        for role, by_task in results.items()
+    }
+    scores["differences"] = _differences(results)
+    scores["protocols"] = {task: found.protocol for task, found in main.items()}
+    scores["notes"] = {role: [n for f in by_task.values() for n in f.notes] for role, by_task in results.items()}
+    write_json(out / "scores.json", scores)
+    (out / "report.html").write_text(_page(scores), encoding="utf-8")
+
+
+def _differences(results: Results) -> dict[str, dict[str, Any]]:
+    """model minus against on the same items, for every figure that is made of items."""
+    found = {}
+    for task, after in results["model"].items():
+        before = results["against"][task] if "against" in results else None
+        if before is None:
+            continue
+        if before.protocol["hash"] != after.protocol["hash"] and not after.protocol.get("chat"):
+            raise DataError(f"--task {task}: both models must be asked the same.")
+        for one, other in zip(after.measured, before.measured, strict=True):
+            if one.items:
+                found[one.name] = difference(one.items, other.items, one.weights)
+    return found
+
+
+def table_lines(out: Path) -> list[str]:
+    """What scores.json holds, for a terminal."""
+    scores = read_json(out / "scores.json")
+    has_two = "against" in scores
+    head = ["score", "value", "95 % interval", "n", ""] + ["against", "95 % interval", "difference"] * has_two
+    rows = [head, *(list(map(str, row)) for row in _score_rows(scores))]
+    for title, by_name in scores["tables"]["model"].items():
+        rows += [[""], [title], *([f"  {n}", *map(str, _cells(s))] for n, s in by_name.items())]
+    lines = _aligned(rows)
+    lines += ["", *(f"protocol {task}: sha256 {_shown(p)}" for task, p in scores["protocols"].items())]
+    return lines + [n for role, notes in scores["notes"].items() for n in (f"{role}: {note}" for note in notes)]
+
+
+def _shown(protocol: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{k} {v}" for k, v in protocol.items() if k in ("shots", "chat") and v is not None)
+    return f"{protocol['hash'][:16]}{f' ({settings})' if settings else ''}"
+
+
+def _score_rows(scores: Mapping[str, Any]) -> Iterable[list[Cell]]:
+    """A row for each figure: the model's, the other one's, and their difference where it is known."""
+    other = {s["name"]: s for s in scores["scores"] if s["role"] == "against"}
+    for score in scores["scores"]:
+        if score["role"] != "model":
+            continue
+        row: list[Cell] = [score["name"], *_cells(score)]
+        if "against" in scores:
+            beside = other[score["name"]]
+            row += [f"{beside['value']:.4f}", _interval(beside), _difference(scores["differences"].get(score["name"]))]
+        yield row
+
+
+def _cells(score: Mapping[str, Any]) -> list[Cell]:
+    chance = score.get("chance")
+    below = "" if chance is None or score["high"] >= chance else f"below chance ({chance:.3f})"
+    mark = f"≈ chance ({chance:.3f})" if score.get("is_chance") else below
+    return [f"{score['value']:.4f}", _interval(score), str(score["n"]), mark]
+
+
+def _interval(score: Mapping[str, Any]) -> str:
+    return f"{score['low']:.4f} to {score['high']:.4f}"
+
+
+def _difference(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    unsure = "" if found["is_clear"] else " (not clear of 0)"
+    return f"{found['value']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]{unsure}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    columns = max(map(len, rows))
+    widths = [max((len(row[i]) for row in rows if len(row) > max(1, i)), default=0) for i in range(columns)]
+    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=False)).rstrip() for row in rows]
+
+
+def _page(scores: Mapping[str, Any]) -> str:
+    page = Page("Evaluation", "What the model scores, how sure that is, and what it was asked.")
+    has_two = "against" in scores
+    figures = [s for s in scores["scores"] if s["role"] == "model" and "macro" not in s["name"]]
+    page.section("In short", tiles([Tile(_words(s["name"]), f"{s['value']:.3f}", _remark(s)) for s in figures]))
+    heads = [*map(Column, ("score", "value", "95 % interval", "n", ""))]
+    heads += [Column(t) for t in ("against", "95 % interval", "difference, paired")] * has_two
+    page.section("Scores", table(heads, _score_rows(scores)), note(*_legend(has_two)))
+    for title in scores["tables"]["model"]:
+        page.section(title.capitalize(), _side_by_side(scores, title))
+    page.section("What was asked", *(_protocol(task, p) for task, p in scores["protocols"].items()))
+    if notes := [f"{role}: {text}" for role, texts in scores["notes"].items() for text in texts]:
+        page.section("Notes", *map(paragraph, notes))
+    return page.html()
+
+
+def _legend(has_two: bool) -> list[str]:
+    words = "Intervals: 95 %, percentile bootstrap over items. ≈ chance: the interval holds what guessing gives."
+    return [words, " Differences: model minus against, item by item." if has_two else ""]
+
+
+def _side_by_side(scores: Mapping[str, Any], title: str) -> Html:
+    own, other = scores["tables"]["model"][title], scores["tables"].get("against", {}).get(title)
+    heads = ["", "value", "95 % interval", "n", "", *(["against", "95 % interval"] if other else [])]
+    rows: list[list[Cell]] = []
+    for name, score in own.items():
+        beside = [f"{other[name]['value']:.4f}", _interval(other[name])] if other else []
+        rows.append([name, *_cells(score), *beside])
+    return table(heads, rows)
+
+
+def _remark(score: Mapping[str, Any]) -> str:
+    mark = ", ≈ chance" if score.get("is_chance") else ""
+    return f"{score['low']:.3f} to {score['high']:.3f}{mark}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _protocol(task: str, protocol: Mapping[str, Any]) -> Html:
+    rest = ", ".join(f"{k} {v}" for k, v in protocol.items() if k != "hash" and not isinstance(v, dict))
+    return paragraph(f"{TITLES.get(task, task)}: sha256 ", code(protocol["hash"][:16]), f". {rest}" if rest else "")

@@ -1,0 +1,204 @@
+"""What each task of `evaluate` measures of one model: figures with intervals, items for a paired comparison, a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zhllm.errors import DataError
+from zhllm.evals.intervals import Score, mean_score
+from zhllm.infer.engine import open_engine
+from zhllm.infer.sampling import Sampling
+from zhllm.progress import bar, say
+from zhllm.stages._evaluate_config import EvaluateConfig
+
+ADAPTER, ANSWERED_AT_ONCE = "adapter", 4
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure under its name, and what it was made of: a value (with its weight) for each item, in order."""
+
+    name: str
+    score: Score
+    items: Sequence[float] = ()
+    weights: Sequence[float] | None = None
+
+
+@dataclass
+class TaskResult:
+    """One task on one model. `flat` holds what the manifest keeps; `records` go to `<task>.jsonl`."""
+
+    measured: list[Measured]
+    protocol: dict[str, Any]
+    flat: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, dict[str, Score]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def metrics(self) -> dict[str, Any]:
+        """Flat names to numbers: each figure with the ends of its interval, then the rest."""
+        found: dict[str, Any] = {}
+        for item in self.measured:
+            found |= {item.name: item.score.value, f"{item.name}_low": item.score.low}
+            found[f"{item.name}_high"] = item.score.high
+        return found | self.flat
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model that is measured: where it is, the adapter on it, and whether it is the one beside it."""
+
+    model: Path
+    adapter: Path | None
+    role: str
+
+
+def digest_of(*parts: Any) -> str:
+    """SHA-256 of JSON values: what was asked, of which data, in which words."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def bits(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+    """Bits per character and per byte of text, in all and by source; intervals by resampling documents."""
+    from zhllm.evals.bits import bits_per_char
+    from zhllm.text.read.shards import held_out
+
+    if not subject.model.is_dir():
+        raise DataError(f"{subject.model}: --task bits needs a model directory; export reports it for GGUF files.")
+    if not paths:
+        raise DataError("--task bits: --data names no text (a clean folder, parquet, jsonl or txt).")
+    documents = list(held_out(paths))
+    texts = [document.text for document in documents]
+    found = bits_per_char(subject.model, texts) if subject.adapter is None else _adapter_bits(subject, texts)
+    in_bits = [nats / math.log(2) for nats in found.nats_of]
+    chars, sizes = [len(t) for t in texts], [len(t.encode()) for t in texts]
+    measured = [
+        Measured("bits_per_char", mean_score(in_bits, weights=chars), in_bits, chars),
+        Measured("bits_per_byte", mean_score(in_bits, weights=sizes), in_bits, sizes),
+    ]
+    sources: dict[str, list[int]] = {}
+    for number, document in enumerate(documents):
+        sources.setdefault(document.source, []).append(number)
+    by_source = {
+        name: mean_score([in_bits[i] for i in own], weights=[chars[i] for i in own])
+        for name, own in sorted(sources.items())
+        if any(chars[i] for i in own)
+    }
+    protocol = {"hash": digest_of("bits", texts), "window_tokens": 2048, "documents": len(texts)}
+    flat = {"chars": found.chars, "tokens": found.tokens}
+    return TaskResult(measured, protocol, flat, {"sources": by_source} if len(by_source) > 1 else {})
+
+
+def _adapter_bits(subject: Subject, texts: list[str]) -> Any:
+    from zhllm.evals.bits import scored_bits
+    from zhllm.stages._evaluate_models import open_scorer
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    if not any(texts):
+        raise DataError(f"no text to measure {subject.model} on.")
+    tokenizer = Tokenizer(subject.model)
+    bos = tokenizer.special_id("bos")
+    with open_scorer(subject.model, subject.adapter, None) as scorer:
+        return scored_bits(scorer, tokenizer.eos_id if bos is None else bos, texts)
+
+
+def questions(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+    """Greedy answers to a question set; one is right when it holds an accepted form of the answer."""
+    from zhllm.evals.questions import is_right, read_questions
+
+    if not paths:
+        raise DataError('--task questions: --data names no question set (jsonl with "question" and "answer").')
+    asked = [question for path in paths for question in read_questions(path)]
+    replies = answers(config, subject, [question.question for question in asked])
+    hits = [is_right(question, reply) for question, reply in zip(asked, replies, strict=True)]
+    records = [
+        {"id": q.id, "question": q.question, "answers": q.answers, "reply": reply, "right": hit}
+        for q, reply, hit in zip(asked, replies, hits, strict=True)
+    ]
+    values = [float(hit) for hit in hits]
+    score = mean_score(values)
+    protocol = {"hash": digest_of("questions", [[q.question, q.answers] for q in asked], config.max_tokens)}
+    return TaskResult([Measured("accuracy", score, values)], protocol, {"questions": len(hits)}, records=records)
+
+
+def answers(config: EvaluateConfig, subject: Subject, asked: Sequence[str]) -> list[str]:
+    """The greedy answer to each question, asked as a chat of one turn."""
+    chats = [[{"role": "user", "content": question}] for question in asked]
+    adapters = {} if subject.adapter is None else {ADAPTER: subject.adapter}
+    with open_engine(subject.model, fallback_of(config, subject), ANSWERED_AT_ONCE, adapters) as engine:
+        if not adapters:
+            return engine.answer_many(chats, config.max_tokens)
+        sampling = Sampling(max_tokens=config.max_tokens)
+        with ThreadPoolExecutor(ANSWERED_AT_ONCE) as pool:
+            return list(pool.map(lambda chat: "".join(engine.stream(chat, sampling, ADAPTER)).strip(), chats))
+
+
+def fallback_of(config: EvaluateConfig, subject: Subject) -> str | None:
+    """The prompt format of a model without a template: a base beside a model is asked in that one's format."""
+    from zhllm.stages._evaluate_models import chat_format_of
+
+    fallback: str | None = config.prompt_format
+    if subject.role == "against" and fallback is None and config.model.is_dir():
+        fallback = chat_format_of(config.model, None).name
+    return fallback
+
+
+def choice(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+    """Multiple choice by log-likelihood, under each way of scoring that was asked for."""
+    from zhllm.evals.choice import ChoiceProtocol, run_choice
+    from zhllm.evals.choice_sets import Columns, read_sets
+    from zhllm.stages._evaluate_models import chat_format_of, open_scorer
+
+    if not paths:
+        raise DataError("--task choice: --data names no multiple-choice set (csv, jsonl, or a folder of them).")
+    sets = read_sets(paths, Columns.parse(config.columns), config.examples)
+    chat = chat_format_of(subject.model, fallback_of(config, subject)) if config.chat else None
+    result = TaskResult([], {})
+    with open_scorer(subject.model, subject.adapter, chat) as scorer:
+        for by in config.score_by:
+            label = f"{subject.role}: {by} scoring"
+            with bar(label, sum(len(s.questions) for s in sets), "questions") as shown:
+                protocol = ChoiceProtocol(config.shots, by, chat)
+                found = run_choice(scorer, sets, protocol, lambda s: shown.advance(len(s.questions)))
+            _add_choice(result, found)
+        result.flat["choice_tokens_computed"] = scorer.tokens_computed
+    digests = [result.protocol[by] for by in config.score_by]
+    result.protocol |= {"hash": digest_of(*digests), "shots": config.shots, "chat": chat.name if chat else None}
+    return result
+
+
+def _add_choice(result: TaskResult, found: Any) -> None:
+    from zhllm.evals.choice import chosen_letters, macro, overall, tables
+    from zhllm.evals.choice_sets import LETTERS
+
+    by = found.protocol.by
+    ways = [("choice", False)] if by == "letter" else [("choice_text", False), ("choice_text_per_char", True)]
+    for name, per_char in ways:
+        items = [item.share_right(per_char) for item in found.marked]
+        result.measured.append(Measured(f"{name}_accuracy", overall(found, per_char), items))
+        result.measured.append(Measured(f"{name}_macro_accuracy", macro(found, per_char)))
+        for kind, scores in tables(found, per_char).items():
+            result.tables |= {f"{name}: {kind}": scores} if scores else {}
+    result.protocol[by] = found.digest
+    result.flat |= {"choice_questions": len(found.marked), f"choice_{by}_fewer_shots": found.dropped}
+    if found.dropped:
+        say(f"{found.dropped} of {len(found.marked)} questions got fewer than {found.protocol.shots} examples to fit")
+        result.notes.append(f"{found.dropped} questions got fewer worked examples, the oldest left out, to fit.")
+    if by == "letter":
+        chosen = ", ".join(f"{letter} {count}" for letter, count in chosen_letters(found).items())
+        result.notes.append(f"Chosen letters: {chosen}.")
+    for item in found.marked:
+        record = {"by": by, "subject": item.subject, "question": item.choice.question, "where": item.choice.where}
+        nats = dict(zip(LETTERS, (round(n, 6) for n in item.nats), strict=False))
+        result.records.append(
+            {**record, "answer": item.choice.letter, "log_likelihoods": nats, "shots": item.shots,
+             "right": item.share_right()}
+        )  # fmt: skip
