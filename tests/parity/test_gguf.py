@@ -85,7 +85,8 @@ def test_logits_are_those_of_transformers(toy: Toy, tmp_path: Path, name: str) -
     file = write(model, tmp_path / "model.gguf", "f32")
     source = open_source(model)
     check_with_gguf_py(file, source)
-    back = {name: FileWeights(file, source).tensor(name) for name in source.names}
+    weights = FileWeights(file, source)
+    back = {name: weights.tensor(name).copy() for name in source.names}
     stored = load_file(model / "model.safetensors")
     assert {n: t.shape for n, t in stored.items()} == {n: v.shape for n, v in back.items()}
     assert all(np.array_equal(back[n], t.numpy()) for n, t in stored.items())

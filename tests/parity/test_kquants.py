@@ -12,13 +12,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-from gguf.quants import dequantize
+from gguf.quants import dequantize, quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from zhllm.model import kquants
+from zhllm.model import gguf_blocks, kquants
 
 F32 = NDArray[np.float32]
 T = GGMLQuantizationType
@@ -112,6 +112,54 @@ def test_small_block_types_read_back_as_llama_cpps(type: T, name: str) -> None:
     rows = INPUTS[name]()[:, :224]
     ours = dequantize(kquants.quantize(rows, type), type)
     np.testing.assert_array_equal(ours, dequantize(kquants.quantize(rows, type, "llama"), type))
+
+
+@needs_llama
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("type", [*K_TYPES, *SMALL_TYPES], ids=lambda t: t.name)
+def test_weighted_by_importance_they_are_llama_cpps(type: T, name: str) -> None:
+    """An importance matrix as ggml_quantize_chunk takes it; some channels never used, some a hundred times more."""
+    rows = INPUTS[name]()
+    importance = np.random.default_rng(6).chisquare(1, rows.shape[1]).astype(np.float32)
+    importance[:40] = 0
+    ours, theirs = (gguf_blocks.quantize(rows, type, engine, importance) for engine in ("own", "llama.cpp"))
+    found, wanted = (dequantize(data, type) for data in (ours, theirs))
+    weighted = np.sqrt(importance)
+    assert rmse(found * weighted, rows * weighted) <= 1.03 * rmse(wanted * weighted, rows * weighted)
+    if platform.machine() in ("x86_64", "AMD64"):
+        np.testing.assert_array_equal(found, wanted)
+        if type in K_TYPES:
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_importance_lowers_the_error_of_what_is_used() -> None:
+    rows = gaussian()
+    importance = np.where(np.arange(rows.shape[1]) % 16 == 0, np.float32(100), np.float32(1))
+    weight = np.sqrt(importance)
+    for type in K_TYPES:
+        plain, weighted = (dequantize(gguf_blocks.quantize(rows, type, "own", i), type) for i in (None, importance))
+        assert rmse(weighted * weight, rows * weight) < 0.85 * rmse(plain * weight, rows * weight), type
+
+
+@needs_llama
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("type", [T.Q8_0, T.Q4_0], ids=lambda t: t.name)
+def test_fast_blocks_are_llama_cpps_and_gguf_pys(type: T, name: str) -> None:
+    rows = INPUTS[name]()
+    ours = gguf_blocks.quantize(rows, type)
+    np.testing.assert_array_equal(ours, gguf_blocks.quantize(rows, type, "llama.cpp"))
+    np.testing.assert_array_equal(dequantize(ours, type), dequantize(quantize(rows, type), type))
+    np.testing.assert_array_equal(gguf_blocks.dequantize(ours, type), dequantize(ours, type))
+
+
+def test_halves_are_rounded_away_from_zero_as_c_does() -> None:
+    """Every code and every half between two codes, both signs, in blocks whose step is exactly 1."""
+    halves = np.arange(-127, 127.5, 0.5, dtype=np.float32)
+    just_below = np.nextafter(halves, np.float32(0))
+    rows = np.zeros((2 * len(halves), 32), np.float32)
+    rows[:, 0] = 127
+    rows[:, 1] = np.concatenate([halves, just_below])
+    np.testing.assert_array_equal(gguf_blocks.quantize(rows, T.Q8_0), quantize(rows, T.Q8_0))
 
 
 # RMSE over the rows' root mean square, of `gaussian(64, 4096)`, by llama.cpp's own bytes:

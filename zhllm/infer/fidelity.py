@@ -21,6 +21,7 @@ from zhllm.infer.streamed import StreamedModel
 from zhllm.model.gguf_file import Source
 from zhllm.model.gguf_proof import FileWeights, SourceWeights
 from zhllm.model.gguf_read import GgufFile
+from zhllm.model.gguf_stream import check_finite
 from zhllm.model.llama import EMBED
 from zhllm.text.prompt_format import Message, PromptFormat
 from zhllm.vocab.proof import PROBE, Check, engines_agree, raise_broken
@@ -94,6 +95,9 @@ class Reference:
         self.sample = sample_of(tokenizer, paths, tokens, window)
         self.weights = SourceWeights(source)
         self.hidden = self.model.hidden(self.sample.ids, self.weights)
+        if not all(bool(torch.isfinite(row).all()) for row in self.hidden):
+            check_finite(source)
+            raise DataError(f"{source.folder}: its answers are not finite numbers, though every weight is one.")
         self.rows = source.weights.specs[EMBED].shape[0]
 
     def last_logits(self) -> list[Tensor]:

@@ -99,18 +99,44 @@ def _measured(file: GgufFile, source: Source, item: Planned, rows: slice) -> tup
     return tuple(np.sqrt(np.einsum("ij,ij->i", v, v)) for v in (wanted, found))
 
 
-class FileWeights:
+class _Buffer:
+    """One float32 buffer, as large as the largest tensor, in which each tensor is formed.
+
+    The allocator would keep what many matrices of different sizes leave behind: a gigabyte for a 1.1 B model.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._values = np.empty(0, np.float32)
+
+    def shaped(self, shape: tuple[int, ...]) -> F32:
+        """The beginning of the buffer, as large as it takes; what was formed before is overwritten."""
+        size = int(np.prod(shape))
+        if self._values.size < size:
+            self._values = np.empty(size, np.float32)
+        return self._values[:size].reshape(shape)
+
+
+class FileWeights(_Buffer):
     """The tensors of a GGUF file by transformers' names, dequantised as they are asked for, rows in its order."""
 
     def __init__(self, file: GgufFile, source: Source) -> None:
-        self.file, self.source = file, source
+        super().__init__(source)
+        self.file = file
 
     def tensor(self, name: str) -> F32:
-        """A whole tensor as float32."""
+        """A whole tensor as float32; it stands until the next one is asked for."""
         found = self.file.tensors[self.source.names[name]]
-        values = dequantize(found.data, found.type).reshape(found.shape)
+        out = self.shaped(found.shape)
         heads = self.source.heads(name)
-        return values if heads is None else unpermute(values, heads)
+        # Where the rows of the file belong, by the inverse of the order in which they were written.
+        order = None if heads is None else np.argsort(unpermute(np.arange(found.shape[0]), heads))
+        if len(found.shape) == 1:
+            out[slice(None) if order is None else order] = dequantize(found.data, found.type)[0]
+            return out
+        for rows in row_slices(*found.shape):
+            out[rows if order is None else order[rows]] = dequantize(found.data[rows], found.type)
+        return out
 
     def rows(self, name: str, rows: slice | np.ndarray[Any, Any]) -> F32:
         """Rows of a matrix whose rows keep their order."""
@@ -118,15 +144,19 @@ class FileWeights:
         return dequantize(np.ascontiguousarray(found.data[rows]), found.type)
 
 
-class SourceWeights:
+class SourceWeights(_Buffer):
     """The tensors of the model directory, as float32."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-
     def tensor(self, name: str) -> F32:
-        """A whole tensor as float32."""
-        return self.source.weights.f32(name)
+        """A whole tensor as float32; it stands until the next one is asked for."""
+        spec = self.source.weights.specs[name]
+        out, stored = self.shaped(spec.shape), self.source.mapped(name)
+        if len(spec.shape) == 1:
+            out[:] = to_f32(stored, spec.dtype)
+            return out
+        for rows in row_slices(*spec.shape):
+            out[rows] = to_f32(stored[rows], spec.dtype)
+        return out
 
     def rows(self, name: str, rows: slice | np.ndarray[Any, Any]) -> F32:
         """Rows of a matrix."""
@@ -134,6 +164,6 @@ class SourceWeights:
 
 
 def row_slices(rows: int, width: int) -> Iterator[slice]:
-    """All rows, cut into blocks of about BLOCK_VALUES values, a few at once."""
-    step = max(1, 4 * BLOCK_VALUES // width)
+    """All rows, cut into blocks of about BLOCK_VALUES values."""
+    step = max(1, BLOCK_VALUES // width)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

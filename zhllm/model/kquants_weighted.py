@@ -61,8 +61,7 @@ def _write(rows: F32, used: F32, kind: T, out: U8) -> None:
         return
     # Mean square of what is quantised together: a super-block, or for the 32-value types the whole row.
     together = rows.reshape(-1, 256) if kind in (T.Q4_K, T.Q5_K) else rows
-    # Contiguous, so that numpy adds one value after the other, as C does, and not in pairs.
-    squares = np.ascontiguousarray((together * together).T).sum(axis=0)
+    squares = _in_turn(np.ascontiguousarray((together * together).T))
     if kind in (T.Q4_K, T.Q5_K):
         squares = np.float32(2) * squares
     mean = np.repeat(squares / np.float32(together.shape[1]), together.shape[1] // 32)
@@ -102,7 +101,7 @@ def _six_bit(x: F32, weights: F32) -> _SixBit:
         inverse, best = np.where(won, tried, inverse), np.where(won, error, best)
     codes = np.minimum(np.rint(inverse * x), top)
     weights_x = weights * x
-    sum_xl, sum_l2 = (weights_x * codes).sum(axis=0), (weights * codes * codes).sum(axis=0)
+    sum_xl, sum_l2 = _in_turn(weights_x * codes), _in_turn(weights * codes * codes)
     for _ in range(5):
         for i in range(len(x)):
             xl, l2 = sum_xl - weights_x[i] * codes[i], sum_l2 - weights[i] * codes[i] * codes[i]
@@ -119,8 +118,13 @@ def _six_bit(x: F32, weights: F32) -> _SixBit:
 
 def _squared_error(x: F32, weights: F32, codes: F32, scale: F32) -> F32:
     difference = x - scale * codes
-    error: F32 = (weights * difference * difference).sum(axis=0)
-    return error
+    return _in_turn(weights * difference * difference)
+
+
+def _in_turn(values: F32) -> F32:
+    """Sums over axis 0, one value after the other, as C adds; of a single column numpy would add pairs."""
+    total: F32 = values.sum(axis=0) if values.shape[1] > 1 else np.add.accumulate(values, axis=0)[-1]
+    return total
 
 
 def _write_symmetric(x: F32, weights: F32, bits: int, out: U8) -> None:
