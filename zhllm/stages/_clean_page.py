@@ -54,6 +54,8 @@ def html_of(found: Mapping[str, Any]) -> str:
     shown.section("Lines common to many documents", *_common_lines(found["common_lines"]))
     if found["against"] is not None:
         shown.section("Evaluation files", *_against(found))
+    if "canaries" in found:
+        shown.section("Canaries", *_canaries(found["canaries"]))
     shown.section("Samples of what was left out", *_samples(found["rejected_samples"]))
     return shown.html()
 
@@ -252,6 +254,15 @@ def _against(found: Mapping[str, Any]) -> list[Html]:
         lines = [[_seen(row["item"]), _seen(row["file"]), row["documents"]] for row in items]
         parts.append(page.table(["begins", "file", "documents"], lines, "Texts found in most documents"))
     return parts
+
+
+def _canaries(planted: Mapping[str, int]) -> list[Html]:
+    words = f"{planted['sentences']:,} sentences with a secret were planted in the training part as "
+    counts = f"{planted['documents']:,} documents ({planted['characters']:,} characters) that no filter looked at "
+    return [page.paragraph(f"{words}{counts}and no other count here holds. They stand in ", _CANARIES, ".")]
+
+
+_CANARIES = page.code("canaries.jsonl")
 
 
 def _samples(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Html]:

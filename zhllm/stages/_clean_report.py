@@ -91,7 +91,14 @@ def measured(
         "common_lines": list(metrics["most_common_lines"].items()),
         "against": None if against is None else _found_items(stats, by_item, against),
         "rejected_samples": _rejected_samples(corpus, fates, survey),
+        **({"canaries": planted} if (planted := _planted(metrics)) else {}),
     }
+
+
+def _planted(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What was planted, which none of the other counts holds; empty without --canaries."""
+    names = {"sentences": "canaries", "documents": "canary_docs", "characters": "canary_chars"}
+    return {shown: metrics[name] for shown, name in names.items() if name in metrics}
 
 
 def bin_edges() -> list[int]:

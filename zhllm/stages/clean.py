@@ -8,16 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from pydantic import Field
-
-from zhllm.config import Config, InputPath, InputPaths, Role
 from zhllm.errors import ConfigError, DataError, ProofError
 from zhllm.manifest import checkpoints_of
 from zhllm.progress import bar, say
 from zhllm.stage import Metrics, Stage
+from zhllm.stages._clean_config import CleanConfig
 
 if TYPE_CHECKING:
     from zhllm.text.clean.cleaning import Rules
@@ -44,49 +42,6 @@ ADVICE = {
     "contaminated": "the documents hold the evaluation files themselves: see --against",
 }
 
-PiiKind = Literal[
-    "mobile", "landline", "id_card", "bank_card", "email", "ip", "wechat", "qq", "plate", "all"
-]  # fmt: skip
-
-
-class CleanConfig(Config):
-    """What to clean and how strictly."""
-
-    documents: InputPaths = Field(description="A folder of collect, or files and folders it could read.", min_length=1)
-    text_key: str = Field("text", description="Key (or column) of a record that holds its text.")
-    id_key: str = Field("id", description="Key (or column) of a record that holds its id.")
-    profile: str = Field("document", description="Thresholds: document, web, dialogue, classical, or of --profiles.")
-    profiles: InputPath | None = Field(None, description="A file of your own thresholds, like profiles.toml of zhllm.")
-    language: Literal["zh", "en", "any"] = Field("zh", description="Reject texts with little of this language.")
-    traditional: Literal["keep", "simplify"] = Field(
-        "keep", description="Keep Traditional characters, or convert them to Simplified."
-    )
-    punctuation: Literal["keep", "chinese"] = Field(
-        "keep", description="Keep half-width punctuation between Chinese, or make it Chinese."
-    )
-    advertisements_out: bool = Field(True, description="Take out lines that are advertisement or web frame.")
-    keep_pii: tuple[PiiKind, ...] = Field((), description="Kinds of personal data that are not masked, or all.")
-    sensitive_words: InputPath | None = Field(
-        None, description="A word a line; how many a text may hold says the profile."
-    )
-    against: InputPaths = Field((), description="Evaluation files, or folders; documents that hold their texts go.")
-    near_duplicates: bool = Field(True, description="Drop documents nearly equal to an earlier one.")
-    only: Literal["duplicates"] | None = Field(None, description="Leave the texts as they are, drop duplicates only.")
-    valid_share: float = Field(
-        0.02, ge=0, le=0.5, description="Share of the documents held out for validation; 0 holds out none."
-    )
-    seed: int = Field(0, ge=0, description="Chooses which documents are held out.")
-    workers: Annotated[int, Role.RUNTIME] = Field(
-        1, ge=1, description="Processes to clean with; the result is the same for any number."
-    )
-    engine: Annotated[Literal["pool", "ray"], Role.RUNTIME] = Field(
-        "pool", description="Processes here, or tasks of Ray (the cluster of RAY_ADDRESS, or one started here)."
-    )
-    rank: Annotated[int | None, Role.RUNTIME] = Field(
-        None, ge=0, description="Clean only this share of the input, from 0 (a Slurm array's task); see --of."
-    )
-    of: Annotated[int, Role.RUNTIME] = Field(1, ge=1, description="Number of shares that --rank counts.")
-
 
 def run(config: CleanConfig, out: Path) -> Metrics:
     """Normalise, take out advertisements and page furniture, mask personal data, filter, de-duplicate, split.
@@ -97,13 +52,14 @@ def run(config: CleanConfig, out: Path) -> Metrics:
     resemble each other go to one side of the split. The output is the same bytes for any number of
     workers, on Ray, and after an interruption: run the same command again and it goes on where it was.
     Proves that the counts add up, no text is there twice and no validation document is near a training
-    one.
+    one. --canaries adds train-canaries-*.parquet, which no filter looks at, and canaries.jsonl.
 
     \b
     zhllm clean --documents runs/documents --profile document -o runs/clean
     zhllm clean --documents posts.jsonl.gz --profile web --traditional simplify --workers 4 -o runs/clean
     zhllm clean --documents runs/documents --against exam.jsonl --keep-pii email ip -o runs/clean
     zhllm clean --documents runs/documents --rank 3 --of 16 -o runs/clean   # one of 16 Slurm tasks
+    zhllm clean --documents runs/documents --canaries 60 -o runs/clean   # to see what a model memorises
     """
     _save_time()
     from zhllm.stages._clean_report import write_report
@@ -123,7 +79,7 @@ def run(config: CleanConfig, out: Path) -> Metrics:
     if not result.docs.total():
         raise DataError(_nothing_kept(config, result))
     _prove(result, corpus, fates, rules)
-    metrics = _metrics(result)
+    metrics = _metrics(result) | _canaries(config, result, out)
     with on_disk(out):
         write_report(out, metrics, corpus, fates, result.reasons, rules.against)
     return metrics
@@ -344,6 +300,20 @@ def _prove(result: Result, corpus: Corpus, fates: Fates, rules: Rules) -> None:
     if found is not None:
         one, other, alike = found
         raise ProofError(f"clean: document {corpus.id(one)} in valid is {alike:.0%} like {corpus.id(other)} in train.")
+
+
+def _canaries(config: CleanConfig, result: Result, out: Path) -> Metrics:
+    """Plant the canaries beside what was cleaned, and prove it; how many, where there are any."""
+    if not config.canaries:
+        return {}
+    from zhllm.text.clean.canaries import canaries_of, plant, prove_planted
+
+    canaries = canaries_of(config.canaries, config.canary_repeats, config.seed)
+    plant(canaries, out, config.seed)
+    prove_planted(canaries, out, result.digests)
+    planted = {"canary_docs": sum(c.repeats for c in canaries)}
+    planted["canary_chars"] = sum(c.repeats * len(c.text) for c in canaries)
+    return {"canaries": len(canaries), **planted}
 
 
 def _say_rejected(result: Result) -> None:
