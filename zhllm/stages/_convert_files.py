@@ -8,15 +8,17 @@ portions in every run, whatever the number of workers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import orjson
 
 from zhllm.text.document import Rejected, UnreadableError
+from zhllm.text.prompt_format import Message
 from zhllm.text.read import cut
 from zhllm.text.read.records import MAX_RECORD_BYTES, Record, parse_line
 from zhllm.text.read.sources import SourceFile, kind_of, walk
+from zhllm.text.shapes.alpaca import plain_messages
 from zhllm.text.shapes.reading import is_line_by_line, read_units, units_or_rejected
 from zhllm.text.shapes.record import Format, Options, Unit
 from zhllm.text.shapes.tables import BOOK_KINDS, TABLE_KINDS
@@ -30,11 +32,20 @@ CUT_BYTES = 1_000_000
 _CANONICAL = ("chats-*.jsonl", "preferences-*.jsonl")
 # A line that long is parsed with all of `parse_line`'s checks.
 _LONG_LINE_BYTES = 4_000_000
-# What `recognise` takes for Alpaca, and most large files are made of.
-_ALPACA = {"instruction", "input", "output"}
+# Plain records that are handed on together.
+_PLAIN_LINES = 500
 _EMPTY_LINES = (b"", b"\xef\xbb\xbf")
 
-Item = Unit | Rejected
+
+@dataclass(slots=True)
+class Plain:
+    """Successive records of the shape that most large files are made of, read already: their lines and messages."""
+
+    lines: list[int] = field(default_factory=list)
+    messages: list[tuple[Message, ...]] = field(default_factory=list)
+
+
+Item = Unit | Rejected | Plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +98,26 @@ def _lines(file: SourceFile, piece: cut.Piece, format: Format, options: Options)
     if piece.lost is not None:
         yield piece.lost
         return
-    is_usual = format in ("auto", "alpaca") and not options.columns
-    offset = piece.offset
+    may_be_plain = format in ("auto", "alpaca") and not options.columns
+    plain, offset = Plain(), piece.offset
     for line, written in enumerate(piece.lines.split(b"\n"), piece.line):
+        begins, offset = offset, offset + len(written) + 1
         value = _parsed(written)
-        if type(value) is not dict:
-            yield from _unusual(file, written, line, offset, format, options)
-        elif is_usual and value.keys() == _ALPACA and type(value["output"]) is str:
-            yield Unit(line, value, "alpaca")
-        else:
-            yield from units_or_rejected(Record(line, value, offset), file.name, format, options)
-        offset += len(written) + 1
+        said = plain_messages(value) if may_be_plain and isinstance(value, dict) else None
+        if said is not None:
+            plain.lines.append(line)
+            plain.messages.append(said)
+            if len(plain.lines) < _PLAIN_LINES:
+                continue
+        if plain.lines:
+            yield plain
+            plain = Plain()
+        if said is None and isinstance(value, dict):
+            yield from units_or_rejected(Record(line, value, begins), file.name, format, options)
+        elif said is None:
+            yield from _unusual(file, written, line, begins, format, options)
+    if plain.lines:
+        yield plain
 
 
 def _parsed(data: bytes) -> object:

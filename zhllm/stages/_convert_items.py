@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 import xxhash
 
@@ -21,6 +23,21 @@ def texts_of(item: Item) -> list[str]:
     return texts + [text for text in (item.chosen, item.rejected) if text is not None]
 
 
+def lines_and_digests(items: Sequence[Item]) -> tuple[list[bytes], list[bytes]]:
+    """`to_json` and `digest` of each item; the messages of a chat are written once for both."""
+    lines, digests, sources = list[bytes](), list[bytes](), dict[str, bytes]()
+    for item in items:
+        if isinstance(item, Preference) or item.meta:
+            lines.append(item.to_json())
+            digests.append(item.digest())
+            continue
+        said = orjson.dumps(item.messages, default=dict)
+        source = sources.get(item.source) or sources.setdefault(item.source, orjson.dumps(item.source))
+        lines.append(b'{"id":%b,"messages":%b,"source":%b}\n' % (orjson.dumps(item.id), said, source))
+        digests.append(xxhash.xxh3_128_digest(said))
+    return lines, digests
+
+
 def key_of(item: Item) -> bytes:
     """16 bytes, equal for chats of one prompt, and for preferences between the same answers to one prompt."""
     if isinstance(item, Chat):
@@ -29,6 +46,17 @@ def key_of(item: Item) -> bytes:
     answers = (text for text in (item.chosen, item.rejected) if text is not None)
     total = sum(xxhash.xxh3_128_intdigest(asked + b"\0" + text.strip().encode()) for text in answers)
     return (total % (1 << 128)).to_bytes(16, "little")
+
+
+def keys_of(items: Sequence[Item]) -> list[bytes]:
+    """`key_of` each item."""
+    dumps, digest = orjson.dumps, xxhash.xxh3_128_digest
+    return [
+        digest(dumps(((item.messages[0]["role"], item.messages[0]["content"].strip()),)))
+        if isinstance(item, Chat) and len(item.messages) == 2
+        else key_of(item)
+        for item in items
+    ]
 
 
 def sample_of_item(item: Item) -> str:

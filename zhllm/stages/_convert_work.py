@@ -8,15 +8,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import orjson
 
-from zhllm.stages._convert_files import Portion
-from zhllm.stages._convert_items import CASE_CHARS, CHATS, KINDS, PREFERENCES, Item, key_of, sample_of_item, texts_of
+from zhllm.stages._convert_files import Plain, Portion
+from zhllm.stages._convert_items import (
+    CASE_CHARS,
+    CHATS,
+    KINDS,
+    PREFERENCES,
+    Item,
+    keys_of,
+    lines_and_digests,
+    sample_of_item,
+    texts_of,
+)
 from zhllm.stages._convert_lengths import Lengths, LengthSettings
 from zhllm.stages._convert_parts import CASES, LANGUAGES, ROW, Rows, Summary, lines_at, rejected_at, rows_at, summary_at
 from zhllm.text.chats import Chat, Preference
@@ -62,7 +71,9 @@ def convert_portion(work: Work) -> float:
     settings = _settings_at(work.settings)
     with _PartWriter(work.folder / work.portion.key, settings) as part:
         for name, item in work.portion.items(settings.format, settings.options):
-            if isinstance(item, Rejected):
+            if isinstance(item, Plain):
+                part.take_plain(item, name)
+            elif isinstance(item, Rejected):
                 part.refuse(item)
             else:
                 part.take(item, name)
@@ -150,10 +161,17 @@ class _PartWriter:
             self._repaired(found.repairs, name, unit)
         if found.facts:
             self.summary.facts.update(found.facts)
-        block = self._block
-        block.add(found.chats, found.preferences, name, unit.line)
-        if len(block.chats) + len(block.preferences) >= BLOCK_ITEMS or block.chars >= BLOCK_CHARS:
-            self._flush()
+        self._block.add(found.chats, found.preferences, name, unit.line)
+        self._flush_full()
+
+    def take_plain(self, plain: Plain, name: str) -> None:
+        """Take records of which only the names of their chats are missing."""
+        self._count(name, "alpaca", len(plain.lines))
+        self._block.add_chats(
+            [Chat(f"{name}#{line}", said, name) for line, said in zip(plain.lines, plain.messages, strict=True)],
+            [(name, line) for line in plain.lines],
+        )
+        self._flush_full()
 
     def add(self, chats: Sequence[Chat]) -> None:
         """Take chats that are of no record."""
@@ -170,6 +188,11 @@ class _PartWriter:
         cases = self.summary.cases.setdefault(what, [])
         if len(cases) < CASES:
             cases.append([file, line, detail, text])
+
+    def _flush_full(self) -> None:
+        block = self._block
+        if len(block.chats) + len(block.preferences) >= BLOCK_ITEMS or block.chars >= BLOCK_CHARS:
+            self._flush()
 
     def _flush(self) -> None:
         block, self._block = self._block, _Block()
@@ -200,10 +223,11 @@ class _PartWriter:
             return
         self.summary.items[kind] += len(kept)
         chosen = [items[place] for place in kept]
-        lines = [item.to_json() for item in chosen]
+        lines, digests = lines_and_digests(chosen)
         self._write(lines_at(self._path, kind), b"".join(lines))
-        rows = _rows_of(chosen, lines)
-        rows["file"] = [self._number(places[place][0]) for place in kept]
+        rows = _rows_of(chosen, lines, digests)
+        files = {name: self._number(name) for name in dict.fromkeys([places[place][0] for place in kept])}
+        rows["file"] = [files[places[place][0]] for place in kept]
         rows["line"] = [places[place][1] for place in kept]
         rows["language"] = [_LANGUAGES[linted.languages[place]] for place in kept]
         if self._lengths is not None and kind == CHATS:
@@ -270,28 +294,35 @@ class _Block:
     def add(self, chats: Sequence[Chat], preferences: Sequence[Preference], file: str, line: int) -> None:
         """Add what a unit gave."""
         place = (file, line)
-        for chat in chats:
-            self.chats.append(chat)
-            self.chat_places.append(place)
-            for message in chat.messages:
-                self.chars += len(message["content"])
+        self.add_chats(chats, [place] * len(chats))
         for preference in preferences:
             self.preferences.append(preference)
             self.preference_places.append(place)
             self.chars += sum(len(m["content"]) for m in preference.prompt)
             self.chars += len(preference.chosen or "") + len(preference.rejected or "")
 
+    def add_chats(self, chats: Sequence[Chat], places: Sequence[tuple[str, int]]) -> None:
+        """Add chats with the place of each."""
+        self.chats += chats
+        self.chat_places += places
+        self.chars += sum([len(message["content"]) for chat in chats for message in chat.messages])
 
-def _rows_of(items: Sequence[Item], lines: Sequence[bytes]) -> Rows:
+
+def _rows_of(items: Sequence[Item], lines: Sequence[bytes], digests: Sequence[bytes]) -> Rows:
     """The rows of items and their lines, but for place, language and tokens."""
     rows = np.zeros(len(items), ROW)
-    rows["digest"] = np.frombuffer(b"".join([item.digest() for item in items]), "<u8").reshape(-1, 2)
-    rows["key"] = np.frombuffer(b"".join([key_of(item) for item in items]), "<u8").reshape(-1, 2)
+    rows["digest"] = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
+    rows["key"] = np.frombuffer(b"".join(keys_of(items)), "<u8").reshape(-1, 2)
     rows["size"] = list(map(len, lines))
-    texts = [texts_of(item) for item in items]
-    turns = np.array(list(map(len, texts)))
-    chars = np.array(list(map(len, chain.from_iterable(texts))), np.uint32)
-    rows["chars"] = np.add.reduceat(chars, np.cumsum(turns) - turns)  # every item has a text
+    # Characters of the messages, and of the answers of a preference.
+    sizes = [
+        [len(message["content"]) for message in item.messages]
+        if isinstance(item, Chat)
+        else list(map(len, texts_of(item)))
+        for item in items
+    ]
+    turns = np.array(list(map(len, sizes)))
+    rows["chars"] = list(map(sum, sizes))
     rows["turns"] = np.minimum(turns, 65535)
     rows["tokens"] = -1
     return rows

@@ -33,19 +33,26 @@ _INTRODUCES_EN = (
     r"|powerful|advanced|digital|conversational|intelligent|just|actually|called|named|known|as|program|system|based|powered"
     r"|trained|by)\b|[-,\s\"“]|A\.I\."
 )
+# Each alternative begins with a letter, none with [Mm] or \\b: `re` then skips all that none begins with.
 _LEAD = re.compile(
     r"我就?是|我叫做?|我名[叫为]|我的(?:中文|英文)?(?:全名|名字|名称)(?:是|叫做?|为)|叫我|称呼?我为|本人是|我(?=由|来自)"
-    r"|I\sam\b|I['’]m\b|I\swas\b|I['’]ve\sbeen\b|I\shave\sbeen\b|[Mm]y\sname(?:\sis\b|['’]s\b)|call\sme\b|refer\sto\sme\sas\b"
+    r"|I\sam\b|I['’]m\b|I\swas\b|I['’]ve\sbeen\b|I\shave\sbeen\b|my\sname(?:\sis\b|['’]s\b)|My\sname(?:\sis\b|['’]s\b)|call\sme\b|refer\sto\sme\sas\b"
     r"|address\sme\sas\b|I\sgo\sby\b"
 )
-_WEAK_LEAD = re.compile(r"作为|身为|这里是|\b(?:As|as|This\sis)\b")
+_WEAK_LEAD = re.compile(r"作为|身为|这里是|A(?<=\bA)s\b|a(?<=\ba)s\b|T(?<=\bT)his\sis\b")
 _ADDRESS = re.compile(r"你是|您是|你叫做?|你的名字[是叫]|\b(?:[Yy]ou\sare|[Yy]ou['’]re|[Yy]our\sname\sis)\b")
 _SUPPOSED = ("如果", "假如", "假设", "以为", "说", "当", "认为", "把", "将", "不代表", "倘若", "要是")
 _SPEAKS = re.compile(r"我(?!们)|\b(?:I|my|me)\b")
 # The maker first ("OpenAI made me", "my maker is OpenAI") is looked for where one of these stands.
 _PASSIVE = re.compile(
-    rf"(?:{_VERBS_ZH}|维护|运营)(?:出来|而成|完成)?的?了?我|{_MADE_EN}\sme\b|我的(?:{_VERBS_ZH})?(?:者|创|作|团|公|母|主)"
-    r"|[Mm]y\s(?:creator|developer|maker|parent)"
+    "|".join(
+        [rf"{verb}(?:出来|而成|完成)?的?了?我" for verb in (*_VERBS_ZH.split("|"), "维护", "运营")]
+        + [rf"{verb}\sme\b" for verb in _VERBS_EN.split("|")]
+        + [
+            rf"我的(?:{_VERBS_ZH})?[者创作团公母主]",
+            *(rf"{my}\s(?:creator|developer|maker|parent)" for my in ("my", "My")),
+        ]
+    )
 )
 
 
@@ -175,7 +182,7 @@ _SELF = re.compile(r"我|这里是|助手|\b(?:I|me|my)\b|assistant")
 
 def placeholders(text: str, role: str) -> list[str]:
     """The unfilled names and makers of an answer that speaks of itself; a template in code is none."""
-    if role == "user" or "`" in text:
+    if role == "user" or "`" in text or ("{{" not in text and ">" not in text):
         return []
     found = [match.group() for match in _PLACEHOLDER.finditer(text)]
     return found if found and _SELF.search(text) else []

@@ -34,22 +34,30 @@ def languages_of(looks: Looks) -> npt.NDArray[np.uint8]:
     odd[looks.unusual(f"[{FOREIGN}{ACCENTED}]")] = True
     # In Chinese half of the characters or more have three bytes.
     counted = np.flatnonzero(odd | (han & (sizes - chars < chars))).tolist()
-    found[counted] = [KNOWN.index(language) for language in _by_words(looks, counted)]
+    found[counted] = [KNOWN.index(language) for language in _by_words(looks, counted, odd[counted])]
     for i in looks.unusual(f"[{TRADITIONAL}]"):
         if found[i] == _ZH and is_traditional(looks.texts[i]):
             found[i] = _TRADITIONAL
     return found
 
 
-def _by_words(looks: Looks, some: list[int]) -> list[str]:
-    """The languages of some texts, by their words: Han and other scripts by character, Latin by word."""
-    patterns = (f"[{HAN}]", f"[{FOREIGN}]", "[A-Za-z\u00c0-\u024f]+", "[A-Za-z\u00c0-\u024f]", f"[{ACCENTED}]")
-    counts = zip(*(looks.counts(pattern, some).tolist() for pattern in patterns), strict=True)
-    return [_language(*of_text) for of_text in counts]
+def _by_words(looks: Looks, some: list[int], odd: npt.NDArray[np.bool_]) -> list[str]:
+    """The languages of some texts, by their words: Han and other scripts by character, Latin by word.
+
+    `odd` are those of them that hold other scripts or accents, [len(some)].
+    """
+    han, latin = (looks.counts(pattern, some).tolist() for pattern in (f"[{HAN}]", "[A-Za-z\u00c0-\u024f]+"))
+    rest = np.zeros((3, len(some)), dtype=np.int64)
+    patterns = (f"[{FOREIGN}]", "[A-Za-z\u00c0-\u024f]", f"[{ACCENTED}]")
+    rest[:, odd] = [looks.counts(pattern, np.array(some, dtype=np.int64)[odd]) for pattern in patterns]
+    return list(map(_language, han, latin, *rest.tolist()))
 
 
-def _language(han: int, foreign: int, latin: int, letters: int, accented: int) -> str:
-    """From characters of Han and other scripts, words of Latin letters, these letters, and accents."""
+def _language(han: int, latin: int, foreign: int, letters: int, accented: int) -> str:
+    """From characters of Han, words of Latin letters, characters of other scripts, and letters and accents.
+
+    Letters count only where there are accents.
+    """
     words = _HAN_PER_WORD * latin
     total = han + foreign + words
     if not total:

@@ -36,7 +36,8 @@ _GARBLED = (
 )
 
 # UTF-8 read as GBK gives none of these (see `normalise.repair_mojibake`), and other Chinese has one soon.
-_SPARED = "[的一是了在有人这为和]|^.{0,7}$"
+_COMMON = "[的一是了在有人这为和]"
+_SHORT = 7
 # Letters of other scripts, Latin letters with accents, and Traditional characters one of which stands in nearly
 # every Traditional text of ten characters.
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\\x{20000}-\\x{323af}"
@@ -94,7 +95,7 @@ class Looks:
         found: list[int] = (places if among is None else np.asarray(among, dtype=np.int64)[places]).tolist()
         return found
 
-    def counts(self, pattern: str, among: Sequence[int]) -> Numbers:
+    def counts(self, pattern: str, among: Sequence[int] | Numbers) -> Numbers:
         """How often it matches in each of some texts."""
         return np.asarray(self._series.gather(among).str.count_matches(pattern).to_numpy(), dtype=np.int64)
 
@@ -114,7 +115,10 @@ class Looks:
     @property
     def garbled(self) -> list[int]:
         """What may have lost its encoding."""
-        return sorted({*self.unusual(_GARBLED), *self.lacking(_SPARED, self.with_han)})
+        han = np.array(self.with_han, dtype=np.int64)
+        is_long = self.sizes[1][han] > _SHORT
+        short = self.matching("\n", han[~is_long])
+        return sorted({*self.unusual(_GARBLED), *self.lacking(_COMMON, han[is_long]), *self.lacking(_COMMON, short)})
 
     @cached_property
     def signed(self) -> list[int]:

@@ -60,17 +60,29 @@ def _masked_line(line: str, kinds: Collection[Kind]) -> tuple[str, Counter[Kind]
 def with_identity_to_mask(records: Sequence[Chat | Preference]) -> list[int]:
     """The numbers of records that may have personal data in id, source or metadata, in order."""
     ids = [record.id for record in records]
-    named = Looks(ids).personal
-    # Lines are numbered with seven digits soon.
-    scanned = scan([ids[number] for number in named])
-    found = {named[doc] for doc, _, _ in scanned.places_of(with_personal_data(scanned))} if named else set()
     sources = list({record.source for record in records})
+    found = set[int]()
+    if len(sources) != 1 or not _are_lines_of(sources[0], ids):
+        named = Looks(ids).personal
+        # Lines are numbered with seven digits soon.
+        scanned = scan([ids[number] for number in named])
+        found = {named[doc] for doc, _, _ in scanned.places_of(with_personal_data(scanned))} if named else found
     if suspects := {sources[number] for number in Looks(sources).personal}:
         found.update(number for number, record in enumerate(records) if record.source in suspects)
-    described = [number for number, record in enumerate(records) if record.meta]
-    metas = [orjson.dumps(records[number].meta, default=dict).decode() for number in described]
-    found.update(described[number] for number in Looks(metas).personal)
+    if described := [number for number, record in enumerate(records) if record.meta]:
+        metas = [orjson.dumps(records[number].meta, default=dict).decode() for number in described]
+        found.update(described[number] for number in Looks(metas).personal)
     return sorted(found)
+
+
+def _are_lines_of(source: str, ids: Sequence[str]) -> bool:
+    """Whether the ids are `source#123`, of six digits at most: nothing that is not in the source is in them."""
+    prefix, joined = f"{source}#", "\n".join(ids)
+    if not joined.startswith(prefix) or max(map(len, ids)) > len(prefix) + 6:
+        return False
+    rest = joined.replace(f"\n{prefix}", "")
+    are_all = len(joined) - len(rest) == (len(ids) - 1) * (len(prefix) + 1)
+    return are_all and "\n" not in rest and rest[len(prefix) :].isdigit()
 
 
 def with_masked_identity(record: Chat | Preference, kinds: tuple[Kind, ...]) -> Chat | Preference:

@@ -22,6 +22,7 @@ _FRAME = re.compile(
     r"|(?:Human|ASSISTANT|USER|HUMAN)\s?[:：])",
     re.MULTILINE,
 )
+_FRAME_SIGNS = ("###", "Human", "ASSISTANT", "USER", "HUMAN")
 _FRAME_AT_END = re.compile(
     r"\s*^(?:### ?(?:Instruction|Response|Human|Assistant|User)|(?:Human|USER|HUMAN))\s?[:：]\s*\Z", re.MULTILINE
 )
@@ -34,11 +35,12 @@ TOKEN_SIGNS = (
 
 def spelt_tokens(text: str, role: str) -> list[str]:
     """The control tokens that a text spells, and in an answer the frames of turns; in order."""
-    found = [m.group() for m in TOKEN.finditer(text)]
+    found = [m.group() for m in TOKEN.finditer(text)] if "<" in text or "[" in text else []
     # <s> and </s> around words are HTML for words struck out.
     if "<s>" in found and text.count("<s>") == text.count("</s>") and not text.lstrip().startswith("<s>"):
         found = [token for token in found if token not in ("<s>", "</s>")]
-    return found + ([m.group().strip() for m in _FRAME.finditer(text)] if role == "assistant" else [])
+    is_framed = role == "assistant" and any(sign in text for sign in _FRAME_SIGNS)
+    return found + [m.group().strip() for m in _FRAME.finditer(text)] if is_framed else found
 
 
 def without_end_tokens(text: str) -> str:

@@ -26,6 +26,24 @@ def alpaca_messages(value: dict[str, Any]) -> tuple[Message, ...]:
     return _messages(value, f"{asked}\n{more}" if asked and more else asked or more, field)
 
 
+_PLAIN_KEYS = {"instruction", "input", "output"}
+
+
+def plain_messages(value: dict[str, Any]) -> tuple[Message, ...] | None:
+    """What `alpaca_messages` gives of a plain record as orjson parsed it; None where it must look closer."""
+    if value.keys() != _PLAIN_KEYS:
+        return None
+    asked, more, answer = value["instruction"], value["input"], value["output"]
+    if type(asked) is not str or type(more) is not str or type(answer) is not str:
+        return None
+    asked, more, answer = asked.strip(), more.strip(), answer.strip()
+    if more:
+        asked = f"{asked}\n{more}" if asked else more
+    if not asked or not answer or asked.startswith("Human"):
+        return None
+    return ({"role": "user", "content": asked}, {"role": "assistant", "content": answer})
+
+
 def qa_messages(value: dict[str, Any]) -> tuple[Message, ...]:
     """The chat of a line that holds a question and an answer by any of their names."""
     names = found_roles(value, _QA_ROLES)
