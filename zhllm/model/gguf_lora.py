@@ -17,7 +17,7 @@ from zhllm.model.gguf_file import Source, permute, unpermute
 from zhllm.model.gguf_read import GgufFile
 from zhllm.model.gguf_stream import Planned, write_tensors
 from zhllm.model.gguf_writer import GGUFWriter
-from zhllm.model.lora import Adapter, LowRank
+from zhllm.model.lora import Adapter, LowRank, check_finite
 from zhllm.model.tensors import F32
 
 
@@ -63,22 +63,24 @@ def _alpha(updates: dict[str, LowRank]) -> float:
 
 
 def _check(source: Source, folder: Path, adapter: Adapter) -> None:
-    if others := [*adapter.rows, *adapter.whole, *adapter.bias_gains]:
-        raise DataError(
-            f"{folder}: trained new rows of {', '.join(others)}, which a GGUF adapter cannot hold. "
-            "Merge it (zhllm merge) and export the merged model."
-        )
-    dora = [name for name, update in adapter.updates.items() if update.magnitude is not None]
-    if dora:
-        raise DataError(
-            f"{folder}: is DoRA, whose magnitudes a GGUF adapter cannot hold ({len(dora)} modules). Merge it (zhllm "
-            "merge) and export the merged model."
-        )
+    refused = {
+        "trained rows or whole tensors": [*adapter.rows, *adapter.whole],
+        "trained biases": [*adapter.bias_gains],
+        "DoRA's magnitudes": [name for name, update in adapter.updates.items() if update.part_magnitude is not None],
+        "an update of the embedding": [name for name, update in adapter.updates.items() if update.of_embedding],
+    }
+    for what, names in refused.items():
+        if names:
+            raise DataError(
+                f"{folder}: holds {what} ({', '.join(names[:3])}), which a GGUF adapter cannot. Merge it (zhllm merge) "
+                "and export the merged model."
+            )
+    check_finite(adapter)
     for name, update in adapter.updates.items():
         shape = source.weights.specs[name].shape if name in source.names else None
-        if shape != (update.b.shape[0], update.a.shape[1]):
+        if shape != update.shape:
             raise DataError(
-                f"{folder}: its update of {name} is {update.b.shape[0]} x {update.a.shape[1]}, {source.folder} has "
+                f"{folder}: its update of {name} is {update.shape[0]} x {update.shape[1]}, {source.folder} has "
                 f"{shape}. Is --model the base it was trained on?"
             )
 
