@@ -50,6 +50,28 @@ def test_digests() -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("首都是哪里？", "首都 是哪里?", True),
+        ("請問，臺北在哪裡", "請問臺北在哪裡？\n", True),
+        ("什么是AI模型", "什么是ai模型？", True),
+        ("What is it, then?", "what is it then", True),
+        ("读过《红楼梦》吗？", "读过红楼梦吗", True),
+        ("3-2等于几？", "3+2等于几？", False),
+        ("3.5加1", "35加1", False),
+        ("a<b 对吗？", "a>b 对吗？", False),
+        ("臺北在哪？", "台北在哪？", False),
+        ("？", "！", False),
+        ("😀？", "👨‍👩‍👧？", False),
+        ("𠮷是什么字？", "吉是什么字？", False),
+    ],
+)
+def test_prompts_are_one_but_for_space_punctuation_and_case(one: str, other: str, is_same: bool) -> None:
+    first, second = (Chat("一", ({"role": "user", "content": text}, ANSWER), "a") for text in (one, other))
+    assert (first.prompt_digest() == second.prompt_digest()) is is_same
+
+
+@pytest.mark.parametrize(
     ("messages", "problem"),
     [
         ([USER, SILENT], "every message of the assistant has weight 0"),

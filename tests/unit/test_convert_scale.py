@@ -164,6 +164,13 @@ def test_different_answers_to_one_prompt(tmp_path: Path) -> None:
     assert [one["place"] for one in report["first"][0]["answers"]] == ["a.jsonl:1", "a.jsonl:2", "a.jsonl:4"]
 
 
+def test_a_prompt_is_one_whatever_its_punctuation_space_and_case(tmp_path: Path) -> None:
+    asked_so = [("首都是哪里？", "北京。"), ("首都 是哪里?", "上海。"), ("3-2等于几？", "1"), ("3+2等于几？", "5")]
+    source = write_jsonl(tmp_path / "a.jsonl", [{"instruction": q, "output": a} for q, a in asked_so])
+    metrics = run(source, tmp_path / "out", contradictions="first")
+    assert (metrics["contradictions_chats"], metrics["contradicting_chats_dropped"], metrics["chats"]) == (1, 1, 3)
+
+
 def test_preferences_that_contradict_each_other(tmp_path: Path) -> None:
     pairs = [("问", "甲。", "乙。"), ("问", "乙。", "甲。"), ("问", "甲。", "丙。"), ("他问", "甲。", "乙。")]
     records: list[dict[str, object]] = [dict(zip(("prompt", "chosen", "rejected"), p, strict=True)) for p in pairs]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import orjson
 import xxhash
 
-from zhllm.text.chats import Chat, Preference
+from zhllm.text.chats import Chat, Preference, prompt_text
 
 CHATS, PREFERENCES = "chats", "preferences"
 KINDS = (CHATS, PREFERENCES)
@@ -42,7 +42,7 @@ def key_of(item: Item) -> bytes:
     """16 bytes, equal for chats of one prompt, and for preferences between the same answers to one prompt."""
     if isinstance(item, Chat):
         return item.prompt_digest()
-    asked = orjson.dumps([(message["role"], message["content"].strip()) for message in item.prompt])
+    asked = prompt_text(item.prompt)
     answers = (text for text in (item.chosen, item.rejected) if text is not None)
     total = sum(xxhash.xxh3_128_intdigest(asked + b"\0" + text.strip().encode()) for text in answers)
     return (total % (1 << 128)).to_bytes(16, "little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ from zhllm.text.prompt_format import Message
 from zhllm.text.read.records import Record, read_records
 
 ROLES = ("system", "user", "assistant")
+_MARKS = "，。、；：！？…—“”《》"
+# Before a letter or a digit such a sign is part of a word, a number or code: 3.5, a.b, x:y.
+_ASCII_MARKS = re.compile(r"[.,;:!?](?![0-9A-Za-z])")
 
 
 @dataclass(slots=True)  # never changed, but not frozen: that takes four times as long to make
@@ -36,14 +40,27 @@ class Chat:
         return xxhash.xxh3_128_digest(orjson.dumps(self.messages, default=dict))
 
     def prompt_digest(self) -> bytes:
-        """Equal for chats that say the same, but for space around it, before their last answer (16 bytes)."""
-        asked = [(message["role"], message["content"].strip()) for message in self.messages[:-1]]
-        return xxhash.xxh3_128_digest(orjson.dumps(asked))
+        """Equal for chats of one prompt (`prompt_text`), the messages before their last answer (16 bytes)."""
+        return xxhash.xxh3_128_digest(prompt_text(self.messages[:-1]))
 
     def to_json(self) -> bytes:
         """One line of `chats-*.jsonl`, with its line end."""
         values: dict[str, Any] = {"id": self.id, "messages": self.messages, "source": self.source}
         return _line(values, self.meta)
+
+
+def prompt_text(messages: Sequence[Message]) -> bytes:
+    """A prompt by which it is recognised: space, punctuation and case are aside, signs of reckoning and code stay."""
+    return orjson.dumps([(message["role"], _plain(message["content"])) for message in messages])
+
+
+def _plain(text: str) -> str:
+    """首都是哪里？ and 首都 是哪里? are one; 3-2 and 3+2 are two, and so are texts of nothing but marks."""
+    said = text
+    if not said.isascii():
+        for mark in _MARKS:  # faster than a pattern or a table
+            said = said.replace(mark, "")
+    return "".join(_ASCII_MARKS.sub("", said).split()).lower() or text
 
 
 @dataclass(slots=True)
