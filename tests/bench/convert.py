@@ -8,6 +8,8 @@ memory of its largest process. The records are the real ones of the test data (A
 of each), copied until the size is reached. In each further copy the sentences of an answer begin at another place,
 and instruction and answer hold a sentence of another record and a number of their own: no record, no prompt and no
 answer of one copy is that of another, while lengths, scripts, punctuation and the duplicates inside a copy stay.
+`--repeated 0.2` says a fifth of the records a second time, every other of them with another answer; `--list` writes one
+JSON list instead of lines. A loop of Python is timed before and after: it tells how busy the machine was.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -57,16 +60,43 @@ def varied(real: list[dict[str, str]]) -> Iterator[dict[str, str]]:
             }
 
 
-def write(path: Path, megabytes: float, data: Path) -> int:
+def repeating(records: Iterator[dict[str, str]], share: float) -> Iterator[dict[str, str]]:
+    """The records, and this share of them again a thousand records later; every other one answered otherwise."""
+    waiting: deque[dict[str, str]] = deque()
+    due, again = 0.0, 0
+    for record in records:
+        yield record
+        due += share
+        if due >= 1:
+            due, again = due - 1, again + 1
+            waiting.append(record | {"output": f"{record['output']} {again}。"} if again % 2 else record)
+        if len(waiting) > 1000:
+            yield waiting.popleft()
+
+
+def write(path: Path, megabytes: float, data: Path, repeated: float = 0, as_list: bool = False) -> int:
     """Write so many megabytes; how many records."""
     size, written = 0, 0
     with path.open("wb") as file:
-        for record in varied(records(data)):
-            line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
-            size, written = size + file.write(line), written + 1
+        for record in repeating(varied(records(data)), repeated):
+            line = json.dumps(record, ensure_ascii=False).encode()
+            before = (b",\n" if written else b"[\n") if as_list else b""
+            size, written = size + file.write(before + line + (b"" if as_list else b"\n")), written + 1
             if size >= megabytes * 1e6:
-                return written
+                break
+        file.write(b"\n]\n" if as_list else b"")
     return written
+
+
+def loop_s() -> float:
+    """CPU seconds of a loop of Python, the best of many: more of them on a busy machine."""
+    best = 9.0
+    for _ in range(20):
+        start = time.process_time()
+        for number in range(30_000):
+            str(number).encode()
+        best = min(best, 10 * (time.process_time() - start))
+    return best
 
 
 def measure(command: list[str], folder: Path) -> tuple[float, float, float]:
@@ -87,15 +117,17 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=1000)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--repeated", type=float, default=0, help="share of the records to say again")
+    parser.add_argument("--list", action="store_true", help="one JSON list, not lines")
     parser.add_argument("--profile", action="store_true", help="also print where the time goes")
     parser.add_argument("flags", nargs="*", help="of convert, behind --")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = folder / "alpaca.jsonl"
-        made = write(source, asked.megabytes, asked.data)
+        source = folder / ("alpaca.json" if asked.list else "alpaca.jsonl")
+        made = write(source, asked.megabytes, asked.data, asked.repeated, asked.list)
         size = source.stat().st_size / 1e6
-        print(f"{made:,} records, {size:,.0f} MB")
+        print(f"{made:,} records, {size:,.0f} MB; a loop of Python takes {loop_s():.3f} s")
         profiled = ["-m", "cProfile", "-o", str(folder / "profile")] if asked.profile else []
         for run in range(asked.runs):
             out = folder / f"out{run}"
@@ -104,7 +136,8 @@ def main() -> None:
             metrics = json.loads((out / "manifest.json").read_bytes())["metrics"]
             print(
                 f"{wall:.1f} s, {cpu:.1f} CPU s, {size / cpu:.1f} MB per CPU s, peak {peak:.0f} MB; "
-                f"{metrics['chats']:,} chats, {metrics['duplicate_chats']:,} duplicates"
+                f"{metrics['chats']:,} chats, {metrics['duplicate_chats']:,} duplicates, "
+                f"{metrics['contradictions_chats']:,} contradictions; the loop {loop_s():.3f} s"
             )
         if asked.profile:
             import pstats

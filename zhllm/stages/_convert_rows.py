@@ -32,12 +32,14 @@ class Table:
 
     def __init__(self, parts: Sequence[Part], kind: str) -> None:
         self.kind, self.parts = kind, parts
-        each = [part.rows(kind) for part in parts]
-        self.starts = np.cumsum([0, *map(len, each)])
-        self.rows: Rows = np.concatenate(each) if each else np.zeros(0, ROW)
-        ends = [np.cumsum(rows["size"], dtype=np.int64) for rows in each]
-        sizes = self.rows["size"].astype(np.int64)
-        self.offsets: Numbers = (np.concatenate(ends) if ends else np.zeros(0, np.int64)) - sizes
+        self.starts = np.cumsum([0, *(part.summary.items[kind] for part in parts)])
+        self.rows: Rows = np.zeros(self.starts[-1], ROW)
+        self.offsets: Numbers = np.zeros(len(self.rows), np.int64)
+        # One part at a time: the rows of all of them are most of the memory that is needed.
+        for part, start, end in zip(parts, self.starts[:-1], self.starts[1:], strict=True):
+            self.rows[start:end] = part.rows(kind)
+            sizes = self.rows["size"][start:end]
+            self.offsets[start:end] = np.cumsum(sizes, dtype=np.int64) - sizes
 
     def place(self, number: int) -> str:
         """Where a row is from, as `file:line`."""
