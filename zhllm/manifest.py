@@ -22,6 +22,7 @@ from zhllm.errors import ConfigError, DataError
 
 NAME = "manifest.json"
 LOGS = "logs"  # times and traces of a run, never the same twice: in the folder, not in the manifest
+CARD = "README.md"  # a model's card, which people edit and `zhllm report` writes scores into: not in the manifest
 MARK = ".zhllm"  # stands in a partial folder from its first moment: the folder is ours to delete
 
 
@@ -172,7 +173,9 @@ def finish(partial: Path, out: Path, key: dict[str, Any], metrics: dict[str, Any
     An older folder of that name is replaced only after the new one is complete.
     """
     (partial / MARK).unlink(missing_ok=True)
-    paths = sorted(p for p in partial.rglob("*") if p.is_file() and partial / LOGS not in p.parents)
+    paths = sorted(
+        p for p in partial.rglob("*") if p.is_file() and p != partial / CARD and partial / LOGS not in p.parents
+    )
     names = {p.relative_to(partial).as_posix(): p for p in paths}
     manifest = Manifest(
         key=key,
