@@ -347,9 +347,10 @@ def _dots(frame: _Frame, points: Sequence[Point], index: int, names: tuple[str, 
 def _column(frame: _Frame, low: float, high: float, count: int) -> str:
     left, right = frame.x.at(low), frame.x.at(high)
     top, bottom = frame.y.at(float(count)), frame.y.start
+    hint = f"{number(_plain(low))}\u2013{number(_plain(high))}: {count:,}"
     return (
         f'<rect class="column" x="{left + 0.5:.1f}" y="{top:.1f}" width="{max(right - left - 1, 0.5):.1f}" '
-        f'height="{bottom - top:.1f}"><title>{number(_plain(low))} to {number(_plain(high))}: {count:,}</title></rect>'
+        f'height="{bottom - top:.1f}"><title>{hint}</title></rect>'
     )
 
 

@@ -340,11 +340,12 @@ def compared(before: str, after: str) -> list[tuple[bool, str, str]]:
 
 @dataclass
 class Page:
-    """A page: its title, a sentence or two of what it shows, and sections in order."""
+    """A page: its title, a sentence or two of what it shows, and sections in order; `style` is CSS of its own."""
 
     title: str
     lead: str = ""
     lang: str = "en"
+    style: str = ""
     _sections: list[tuple[str, Html]] = field(default_factory=list)
 
     def section(self, title: str, *parts: Html) -> None:
@@ -365,6 +366,6 @@ class Page:
             f'<!DOCTYPE html>\n<html lang="{escape(self.lang)}">\n<head>\n<meta charset="utf-8">\n'
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{title}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+            f"<title>{title}</title>\n<style>\n{_STYLE}{self.style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
             f"{lead}{nav}{body}</main>\n</body>\n</html>\n"
         )

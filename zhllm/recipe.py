@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -59,6 +59,7 @@ class RecipeFile(Config):
     paths: dict[str, str] = Field(default_factory=dict, description="Name -> @step or @step/file.")
     ask: Ask | None = Field(None, description="Questions asked at the end.")
     extends: str | None = Field(None, description="A recipe beside this one; what stands here replaces its settings.")
+    lang: Literal["en", "zh"] = Field("en", description="Language of the build report.")
     launch: str | None = Field(None, description="Config file of accelerate launch for the steps that train.")
 
 

@@ -78,17 +78,21 @@ def check_apart(config: Config, out: Path) -> None:
             raise ConfigError(f"-o {out}: lies inside --{field.replace('_', '-')} {path}. Choose a folder outside it.")
 
 
+def settings_of(config: Config) -> dict[str, Any]:
+    """What of a config the key holds as it is: neither paths nor what only changes the speed."""
+    return {
+        name: value
+        for name, value in config.model_dump(mode="json").items()
+        if role_of(type(config), name) not in (Role.INPUT, Role.RUNTIME)
+    }
+
+
 def key_of(stage: Stage, config: Config) -> dict[str, Any]:
     """The manifest key: stage, version, settings, and the digest of every input."""
     inputs: dict[str, list[str]] = {}
     for field, name, path in named_input_paths(config):
         inputs.setdefault(field, []).append(f"{name}={manifest.digest(path)}" if name else manifest.digest(path))
-    settings = {
-        name: value
-        for name, value in config.model_dump(mode="json").items()
-        if role_of(type(config), name) not in (Role.INPUT, Role.RUNTIME)
-    }
-    return {"stage": stage.name, "version": stage.version, "config": settings, "inputs": inputs}
+    return {"stage": stage.name, "version": stage.version, "config": settings_of(config), "inputs": inputs}
 
 
 def up_to_date(out: Path, key: dict[str, Any]) -> manifest.Manifest | None:

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
+from chromium import Page
 from toys import run_apart
 
 from zhllm import manifest
@@ -61,6 +62,7 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     check_summary(run, shown)
     check_second_run(run, arguments, len(steps))
     check_status(run, steps, capsys)
+    check_report(run, len(steps), shown, tmp_path, capsys)
     check_show(run, capsys)
     check_chat(run, capsys, monkeypatch)
 
@@ -72,7 +74,8 @@ def check_folders(run: Path, steps: list[str]) -> None:
         made = manifest.read(run / step)
         found = {p.relative_to(run / step).as_posix() for p in (run / step).rglob("*")}
         assert made is not None
-        assert {name for name in found if name.split("/")[0] != manifest.LOGS} == {*made.files, manifest.NAME}
+        aside = (manifest.LOGS, manifest.CARD)
+        assert {name for name in found if name.split("/")[0] not in aside} == {*made.files, manifest.NAME}
     merged = Checkpoint(run / "merge")
     assert (
         merged.specs["lm_head.weight"].shape[0] == json.loads((run / "merge" / "config.json").read_text())["vocab_size"]
@@ -111,9 +114,33 @@ def check_second_run(run: Path, arguments: list[str], steps: int) -> None:
 
 def check_status(run: Path, steps: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     lines = zhllm(capsys, "status", str(run)).splitlines()
-    assert [line.split()[:2] for line in lines] == [[step, "done"] for step in steps]
+    assert [line.split()[:4] for line in lines[: len(steps)]] == [[step, "up", "to", "date"] for step in steps]
+    assert any(line.startswith("right answers, company.jsonl ") for line in lines), "scores before and after"
     rows = json.loads(zhllm(capsys, "status", str(run), "--json"))
     assert [row["step"] for row in rows] == steps and all(row["metrics"] for row in rows)
+
+
+def check_report(run: Path, steps: int, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page that a run ends with, opened in a browser: whole, silent, alone, and as narrow as a phone."""
+    page = run / "index.html"
+    assert f"Build report:  {page}" in shown
+    chinese = tmp_path / "报告.html"
+    assert zhllm(capsys, "report", str(run), "--lang", "zh", "--out", str(chinese)) == f"{chinese}\n"
+    card = (run / "merge" / manifest.CARD).read_text(encoding="utf-8")
+    assert "| right answers | company.jsonl | merge |" in card and "| q4_k_m |" in card
+    sizes = """[...document.querySelectorAll('svg,figure,table')].filter(e => !e.closest('details')).map(e => {
+        const box = e.getBoundingClientRect(); return Math.min(box.width, box.height)})"""
+    for file, title in ((page, "The line"), (chinese, "流水线")):
+        for width in (1100, 360):
+            with Page(width) as browser:
+                browser.open(file.as_uri())
+                drawn = browser.run(sizes)
+                assert browser.complaints == [] and browser.requests == [file.as_uri()]
+                assert len(drawn) > 30 and min(drawn) > 5, "every picture has a size"
+                assert browser.run("document.documentElement.scrollWidth") <= width
+                assert title in browser.run("document.body.innerText")
+                assert browser.run("document.querySelectorAll('.map circle').length") == steps
+                assert browser.run("[...document.links].every(a => a.protocol === 'file:')")
 
 
 def check_show(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

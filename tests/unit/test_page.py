@@ -194,7 +194,7 @@ def test_what_was_counted_before_is_drawn_as_it_was_counted() -> None:
     columns = [[float(c.get(key)) for key in ("x", "width", "height")] for c in made.iter("{*}rect")]
     assert len(columns) == 2 and math.isclose(columns[1][2], 2 * columns[0][2], abs_tol=0.2)
     assert math.isclose(columns[1][0] - columns[0][0], 2 * (columns[0][1] + 1), abs_tol=0.4)
-    assert "1 to 10: 5" in etree.tostring(made, encoding="unicode")
+    assert "1–10: 5" in etree.tostring(made, encoding="unicode")
     assert "No data" in binned([1, 2], [0], Axis("x"), "y")
     with pytest.raises(ValueError, match="2 counts have 3 edges, not 2"):
         binned([1, 2], [1, 2], Axis("x"), "y")

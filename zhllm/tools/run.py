@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,14 +49,14 @@ def command(recipe: Path, out: Path | None, assignments: tuple[str, ...], check:
     if check:
         click.echo(f"{opened.path}: {len(opened.steps)} steps, all valid")
         return
-    _run(opened)
+    _run(opened, assignments)
 
 
-def _run(recipe: Recipe) -> None:
+def _run(recipe: Recipe, assignments: Sequence[str]) -> None:
     from zhllm.recipe import run_step, write_summary
 
     recipe.run_dir.mkdir(parents=True, exist_ok=True)
-    _remember(recipe)
+    _remember(recipe, assignments)
     worked = False
     for number, step in enumerate(recipe.steps, 1):
         label = f"[{number}/{len(recipe.steps)}] {step.name}"
@@ -70,12 +71,36 @@ def _run(recipe: Recipe) -> None:
     click.echo(table(summary))
     if recipe.file.ask is not None:
         _ask(recipe, worked)
+    _report(recipe)
 
 
-def _remember(recipe: Recipe) -> None:
-    """Leave the order of the steps in the run folder, for `zhllm status`."""
+def _report(recipe: Recipe) -> None:
+    """Write the build report and the scores into the cards of merged models; a page that fails fails no run."""
+    from zhllm.errors import ZhllmError
+    from zhllm.tools._report_card import write_cards
+    from zhllm.tools._report_page import write_report
+    from zhllm.tools._report_run import read_run
+
+    try:
+        run = read_run(recipe.run_dir)
+        path = write_report(run)
+        write_cards(run)
+    except ZhllmError as error:
+        say(f"no build report: {error}")
+        return
+    click.echo(f"Build report:  {path}")
+
+
+def _remember(recipe: Recipe, assignments: Sequence[str]) -> None:
+    """Leave the order of the steps in the run folder, and what --set gave, for `zhllm status` and `zhllm report`."""
     steps = [{"name": step.name, "stage": step.stage.name, "about": step.about} for step in recipe.steps]
-    content = {"recipe": str(recipe.path), "steps": steps}
+    content = {
+        "recipe": str(recipe.path.resolve()),
+        "about": recipe.file.about,
+        "lang": recipe.file.lang,
+        "set": list(assignments),
+        "steps": steps,
+    }
     text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
     (recipe.run_dir / "run.json").write_text(text, encoding="utf-8")
 
