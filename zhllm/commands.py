@@ -22,6 +22,7 @@ TOOLS = {
     "run": "Run a recipe: every stage in order, only what is not up to date.",
     "status": "Show how far a recipe's run is and what it measured.",
     "report": "Write the build report of a run: one page, offline, with scores.",
+    "compare": "Set the scores of runs side by side, with paired significance.",
     "check-vocab": "Check any tokenizer: engines compared, round trip, dead pieces, compression.",
     "advise-vocab": "Measure whether to extend a tokenizer, and by how many pieces.",
     "doctor": "Look at this machine: what is missing for which stage, and what to do.",

@@ -1,0 +1,128 @@
+"""`compare`: columns that meet, differences that are paired over the items both have, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli import run
+
+from zhllm import manifest
+from zhllm.tools._compare_runs import RESAMPLES, paired
+
+
+def evaluated(
+    folder: Path, right: list[bool], data: str = "d", against: list[bool] | None = None, names: list[str] | None = None
+) -> Path:
+    """A folder as `evaluate --task questions` leaves it; the answers decide the accuracy."""
+    partial = manifest.start_partial(folder)
+    names = names or [f"第{i}题\U00020bb7" for i in range(len(right))]
+    lines, scores = [], []
+    for role, hits in (("model", right), ("against", against)):
+        if hits is None:
+            continue
+        value = sum(hits) / len(hits)
+        scores.append({"role": role, "task": "questions", "name": "accuracy", "value": value,
+                       "low": max(0, value - 0.1), "high": min(1, value + 0.1), "n": len(hits)})  # fmt: skip
+        lines += [{"model": role, "id": n, "question": "哪里？", "right": h} for n, h in zip(names, hits, strict=True)]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (partial / "answers.jsonl").write_text(text, encoding="utf-8")
+    (partial / "scores.json").write_text(json.dumps({"model": {}, "scores": scores, "tables": {}}), encoding="utf-8")
+    key = {"stage": "evaluate", "version": 2, "config": {}, "inputs": {"data": [data]}}
+    made_by = {"seconds": 1.0, "input_paths": {"data": ["d.jsonl"], "model": ["/m"], "against": ["/base"]}}
+    manifest.finish(partial, folder, key, {"accuracy": sum(right) / len(right)}, made_by)
+    return folder
+
+
+def rows(folders: list[Path], capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[dict[str, Any], str]:
+    code, out, err = run(["compare", *map(str, folders), "--json", *flags], capsys)
+    assert code == 0, err
+    return json.loads(out), err
+
+
+def test_the_paired_interval_is_that_of_every_resample() -> None:
+    """Of four items all 256 draws can be listed; the seeded ones must agree with them."""
+    differences = [1.0, 0.0, -1.0, 1.0]
+    means = sorted(sum(drawn) / 4 for drawn in product(differences, repeat=4))
+    found = paired(differences)
+    below, above = sum(m <= 0 for m in means) / len(means), sum(m >= 0 for m in means) / len(means)
+    assert found.value == 0.25 and found.n == 4
+    assert found.p == pytest.approx(min(1, 2 * min(below, above)), abs=0.03)
+    assert (found.low, found.high) == (-0.5, 1.0)
+    assert paired(differences) == found, "the seed is fixed"
+
+
+def test_p_is_small_only_where_items_decide() -> None:
+    rng = random.Random(0)
+    sure = paired([1.0] * 30 + [0.0] * 70)
+    assert sure.p == 2 / RESAMPLES and sure.is_significant
+    luck = paired([rng.choice((-1.0, 1.0)) for _ in range(400)])
+    assert luck.p is not None and luck.p > 0.05 and not luck.is_significant
+    same = paired([0.0] * 50)
+    assert (same.value, same.low, same.high, same.p, same.is_significant) == (0, 0, 0, 1, False)
+
+
+def test_differences_pair_the_items_that_both_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = evaluated(tmp_path / "一", [False] * 20)
+    other = evaluated(tmp_path / "b c", [True] * 15 + [False] * 5)
+    third = evaluated(tmp_path / "third", [True] * 4, names=["第0题\U00020bb7", "第1题\U00020bb7", "x", "y"])
+    found, err = rows([first, other, third], capsys)
+    assert found["compared"] == [str(first), str(other), str(third)] and err == ""
+    (row,) = found["rows"]
+    assert row["values"] == [0.0, 0.75, 1.0] and row["significant"] == [True, True]
+    assert (row["differences"][0]["value"], row["differences"][0]["n"]) == (0.75, 20)
+    assert (row["differences"][1]["value"], row["differences"][1]["n"]) == (1.0, 2)
+    code, out, _ = run(["compare", str(first), str(other), "--html", str(tmp_path / "c.html")], capsys)
+    assert code == 0 and "+75.0 points" in out and "p < 0.001 *" in out
+    assert "+75.0 points" in (tmp_path / "c.html").read_text(encoding="utf-8")
+
+
+def test_one_evaluation_is_compared_with_its_own_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = evaluated(tmp_path / "e", [True] * 20, against=[False] * 20)
+    found, _ = rows([folder], capsys)
+    assert found["compared"] == [f"{folder} (against: /base)", str(folder)]
+    assert found["rows"][0]["values"] == [0.0, 1.0] and found["rows"][0]["differences"][0]["n"] == 20
+
+
+def test_runs_meet_by_step_and_other_data_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, data in (("one", "d"), ("two", "other")):
+        evaluated(tmp_path / name / "asked", [name == "two"] * 10, data)
+        evaluated(tmp_path / name / f"only-{name}", [True] * 10)
+        (tmp_path / name / "summary.json").write_text('{"seconds": 3, "bad": NaN, "paths": {}}')
+    found, err = rows([tmp_path / "one", tmp_path / "two"], capsys)
+    told = {row["step"] or row["measure"]: row["values"] for row in found["rows"]}
+    assert told == {"seconds": [3, 3], "asked": [0, 1], "only-one": [1, None], "only-two": [None, 1]}
+    assert "asked questions accuracy: measured on other data" in err
+    every, _ = rows([tmp_path / "one", tmp_path / "two"], capsys, "--all")
+    assert len(every["rows"]) == len(found["rows"]), "an evaluation has no other numbers"
+
+
+def test_an_evaluation_meets_the_run_s_step_on_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluated(tmp_path / "run" / "asked", [True] * 10, "d")
+    evaluated(tmp_path / "run" / "asked-others", [False] * 10, "other")
+    alone = evaluated(tmp_path / "alone", [False] * 10, "d")
+    found, _ = rows([alone, tmp_path / "run"], capsys)
+    assert found["rows"][0]["values"] == [0.0, 1.0]
+    evaluated(tmp_path / "run" / "again", [True] * 10, "d")
+    code, _, err = run(["compare", str(alone), str(tmp_path / "run")], capsys)
+    assert code == 2 and "again, asked of the same task on the same data" in err and err.count("\n") == 1
+
+
+def test_what_cannot_be_compared_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = evaluated(tmp_path / "alone", [True] * 3)
+    partial = manifest.start_partial(tmp_path / "clean")
+    manifest.finish(partial, tmp_path / "clean", {"stage": "clean", "inputs": {}}, {}, {"seconds": 0})
+    broken = evaluated(tmp_path / "broken", [True] * 3)
+    (broken / "scores.json").write_text("{")
+    for folders, told, exit_code in (
+        ([tmp_path / "nothing"], "there is no such folder", 2),
+        ([alone], "nothing to compare it with", 2),
+        ([alone, tmp_path / "clean"], "is the folder of clean", 2),
+        ([alone, broken], "scores.json: cannot be read", 3),
+    ):
+        code, _, err = run(["compare", *map(str, folders)], capsys)
+        assert (code, err.count("\n")) == (exit_code, 1) and told in err

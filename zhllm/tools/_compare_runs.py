@@ -1,0 +1,240 @@
+"""Runs and evaluations side by side: every number of each, and whether a difference is more than luck.
+
+A difference of means over the same items is judged by a paired bootstrap: the items are drawn again, with a fixed
+seed, and the share of draws on the other side of zero, doubled, is p (Efron and Tibshirani 1993, chapter 16). Items
+are those that both wrote into answers.jsonl.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zhllm import manifest
+from zhllm.errors import ConfigError, DataError
+from zhllm.tools._report_files import Faults, jsonl_of
+from zhllm.tools._report_run import Run, Step, read_run
+from zhllm.tools._report_scores import ROLES, Score, read_differences, read_scores
+from zhllm.tools._report_words import is_number
+
+RESAMPLES, SEED, LEVEL = 10_000, 0, 0.05
+ITEM_FILES = ("answers.jsonl", "choice.jsonl")
+_BY = {"letter": "choice_accuracy", "text": "choice_text_accuracy"}  # ways of scoring multiple choice
+
+# What a number is of: "" or a step, a task ("" for a step's metric), the part, the measure.
+Key = tuple[str, str, tuple[str, ...], str]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """All numbers of one thing that is compared; `items` holds the scores of single items, `data` digests.
+
+    `to_base` is what an evaluation itself found of the model and the one beside it.
+    """
+
+    label: str
+    scores: Mapping[Key, Score]
+    items: Mapping[Key, Mapping[str, float]]
+    data: Mapping[Key, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+    to_base: Mapping[Key, Difference] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a number differs from the first one's: by how much, with which interval and p, over how many items."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    n: int | None = None
+
+    @property
+    def is_significant(self) -> bool | None:
+        """Whether it is more than luck at the 5 % level; None where there are no items to judge by."""
+        if self.p is not None:
+            return self.p < LEVEL
+        return None if self.low is None or self.high is None else self.low > 0 or self.high < 0
+
+
+def read_numbers(path: Path, role: str = "model", every: bool = False) -> Numbers:
+    """The numbers of a run folder or an evaluate folder; ConfigError where it is neither."""
+    if not path.is_dir():
+        raise ConfigError(f"{path}: there is no such folder. Give run folders or folders of zhllm evaluate.")
+    if (path / manifest.NAME).is_file() and not (path / "run.json").is_file():
+        return _of_evaluation(path, role)
+    run = read_run(path)
+    return _of_run(run, every)
+
+
+def _of_evaluation(folder: Path, role: str) -> Numbers:
+    made = manifest.read(folder)
+    stage = made.key.get("stage") if made is not None else None
+    if made is None or stage != "evaluate":
+        raise ConfigError(f"{folder}: is the folder of {stage}. Give run folders or folders of zhllm evaluate.")
+    try:
+        found = read_scores(folder)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'scores.json'}: cannot be read ({error}). Evaluate again.") from error
+    inputs = made.key.get("inputs")
+    digests = tuple(map(str, inputs.get("data", ()))) if isinstance(inputs, dict) else ()
+    scores = {("", s.task, s.part, s.metric): s for s in found.get(role, [])}
+    faults = Faults()
+    items = _items(folder, role, list(scores), faults)
+    paths = made.made_by.get("input_paths")
+    model = (paths.get(role) or ["?"])[0] if isinstance(paths, dict) else "?"
+    label = str(folder) if role == ROLES[1] else f"{folder} ({role}: {model})"
+    known = {("", s.task, s.part, s.metric): s for s in found.get(role, []) if not s.part}
+    differences = read_differences(folder)
+    to_base = {key: _known(differences[s.metric]) for key, s in known.items() if s.metric in differences}
+    return Numbers(label, scores, items, dict.fromkeys(scores, digests), _told(faults), to_base)
+
+
+def _known(found: Mapping[str, float]) -> Difference:
+    return Difference(found["value"], found["low"], found["high"], None, int(found["n"]) if "n" in found else None)
+
+
+def _of_run(run: Run, every: bool) -> Numbers:
+    scores: dict[Key, Score] = {}
+    items: dict[Key, Mapping[str, float]] = {}
+    data: dict[Key, tuple[str, ...]] = {}
+    faults = Faults()
+    for name, value in _summary(run, faults).items():
+        scores["", "", (), name] = Score("", (), name, value)
+    for step in run.of("evaluate"):
+        try:
+            found = read_scores(step.folder)
+        except (OSError, ValueError) as error:
+            faults.add(step.name, "unreadable", file=f"{step.name}/scores.json", error=str(error))
+            continue
+        own = {(step.name, s.task, s.part, s.metric): s for s in found.get(ROLES[1], [])}
+        scores |= own
+        items |= _items(step.folder, ROLES[1], list(own), faults)
+        data |= dict.fromkeys(own, tuple(s.digest for s in step.sources if s.setting == "data"))
+    for step in run.steps if every else ():
+        scores |= _metrics(step)
+    return Numbers(str(run.folder), scores, items, data, (*_told(faults), *_states(run)))
+
+
+def _told(faults: Faults) -> tuple[str, ...]:
+    from zhllm.tools._report_words import Words
+
+    return tuple(f"{name}: {Words('en')(remark.key, **remark.values)}" for name, remark in faults.found)
+
+
+def _states(run: Run) -> list[str]:
+    wrong = [step.name for step in run.steps if step.state not in ("done", "waiting")]
+    return [f"not up to date or not whole: {', '.join(wrong)}"] if wrong else []
+
+
+def _summary(run: Run, faults: Faults) -> dict[str, float]:
+    """The flat numbers of summary.json."""
+    path = run.folder / "summary.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {str(k): float(v) for k, v in found.items() if is_number(v) and math.isfinite(v)}
+    except (OSError, ValueError, AttributeError) as error:
+        faults.add("", "unreadable", file="summary.json", error=str(error))
+        return {}
+
+
+def _metrics(step: Step) -> dict[Key, Score]:
+    """Every finite number of a step's manifest that is no score."""
+    if step.stage == "evaluate":
+        return {}
+    numbers = {k: float(v) for k, v in step.metrics.items() if is_number(v) and math.isfinite(v)}
+    seconds = {} if step.seconds is None else {"seconds": step.seconds}
+    return {(step.name, "", (), k): Score("", (), k, v) for k, v in {**numbers, **seconds}.items()}
+
+
+def _items(folder: Path, role: str, keys: Sequence[Key], faults: Faults) -> dict[Key, Mapping[str, float]]:
+    """The scores of single items of every key whose mean they are; what was asked twice is told apart by its turn."""
+    by_metric: dict[str, dict[str, float]] = {}
+    turns: dict[tuple[str, Any], int] = {}
+    for file in ITEM_FILES:
+        for record in jsonl_of(folder, file, folder.name, faults):
+            value, asked = record.get("right"), record.get("id") or record.get("question")
+            if record.get("model") != role or not isinstance(value, bool | int | float) or not asked:
+                continue
+            metric = _BY.get(str(record.get("by")), "accuracy")
+            held = by_metric.setdefault(metric, {})
+            seen = turns[metric, asked] = turns.get((metric, asked), 0) + 1
+            held[f"{record.get('subject', '')}\n{asked}\n{seen}"] = float(value)
+    return {key: by_metric[key[3]] for key in keys if not key[2] and key[3] in by_metric}
+
+
+def difference(first: Numbers, other: Numbers, key: Key) -> Difference | None:
+    """`other` less `first`, paired over common items where both have them; None where one lacks the number."""
+    if key not in first.scores or key not in other.scores:
+        return None
+    value = other.scores[key].value - first.scores[key].value
+    one, two = first.items.get(key, {}), other.items.get(key, {})
+    shared = sorted(one.keys() & two.keys())
+    if len(shared) < 2:
+        return (
+            other.to_base.get(key, Difference(value))
+            if first.label.startswith(f"{other.label} (")
+            else Difference(value)
+        )
+    return paired([two[name] - one[name] for name in shared])
+
+
+def paired(differences: Sequence[float]) -> Difference:
+    """The mean of the items' differences with its 95 % bootstrap interval and two-sided p."""
+    import numpy as np
+
+    counts = Counter(differences)
+    values, weights = np.array(list(counts)), np.array(list(counts.values()))
+    n = len(differences)
+    # Drawing n items again is drawing how often each value comes: the same distribution, for any number of items.
+    drawn = np.random.default_rng(SEED).multinomial(n, weights / n, size=RESAMPLES) @ values / n
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    tail = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
+    p = min(1.0, 2 * max(tail, 1 / RESAMPLES))
+    return Difference(float(values @ weights / n), float(low), float(high), p, n)
+
+
+def rows_of(compared: Sequence[Numbers]) -> list[Key]:
+    """Every key that any of them has, in the order of the first that has it."""
+    return list(dict.fromkeys(key for one in compared for key in one.scores))
+
+
+def matched(compared: Sequence[Numbers], whole_runs: bool) -> list[Numbers]:
+    """The numbers with keys that meet: steps have names in runs only, so evaluations are matched without them.
+
+    Where a run has the same task and measure in several steps, the one on the data of an evaluation that is compared
+    is taken, else the step's name stays.
+    """
+    if whole_runs:
+        return list(compared)
+    wanted = {(key[1:], digests) for one in compared for key, digests in one.data.items() if not key[0]}
+    return [_unnamed(one, wanted) for one in compared]
+
+
+def _unnamed(one: Numbers, wanted: set[tuple[Any, tuple[str, ...]]]) -> Numbers:
+    often = Counter(key[1:] for key in one.scores if key[1])
+    new: dict[Key, Key] = {}
+    for key in one.scores:
+        alone = often[key[1:]] == 1 or (key[1:], one.data.get(key)) in wanted
+        new[key] = ("", *key[1:]) if key[1] and alone else key
+    twice = [name for name, count in Counter(new.values()).items() if count > 1]
+    if twice:
+        steps = ", ".join(key[0] for key in new if new[key] == twice[0])
+        raise ConfigError(
+            f"{one.label}: has {steps} of the same task on the same data. Give the folder of one of them."
+        )
+    return Numbers(
+        one.label,
+        {new[key]: score for key, score in one.scores.items()},
+        {new[key]: items for key, items in one.items.items()},
+        {new[key]: digests for key, digests in one.data.items()},
+        one.notes,
+    )

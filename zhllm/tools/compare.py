@@ -1,0 +1,144 @@
+"""compare: the numbers of several runs or evaluations side by side, with paired significance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from zhllm.tools._compare_runs import Difference, Key, Numbers
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--all", "every", is_flag=True, help="Every number of every step, not only scores and the summary.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON on stdout.")
+@click.option("--html", "page", type=click.Path(path_type=Path), help="Write the table as a page as well.")
+def command(folders: tuple[Path, ...], every: bool, as_json: bool, page: Path | None) -> None:
+    """Compare run folders and folders of evaluate: a column each, differences to the first one.
+
+    Where both have answers to the same questions the difference has a 95 % interval and a p of a paired bootstrap
+    (10,000 draws, fixed seed); * marks p < 0.05. One evaluation with --against is compared with itself: base, model.
+
+    \b
+    zhllm compare runs/demo runs/mine
+    zhllm compare runs/demo/evaluate-merged runs/demo/evaluate-gguf
+    """
+    from zhllm.progress import say
+
+    compared, notes = opened(folders, every)
+    for line in notes:
+        say(line)
+    if as_json:
+        click.echo(json.dumps(as_data(compared), ensure_ascii=False))
+    else:
+        for line in lines_of(compared):
+            click.echo(line)
+    if page is not None:
+        _write(page, compared, notes)
+
+
+def opened(folders: Sequence[Path], every: bool) -> tuple[list[Numbers], list[str]]:
+    """What is compared, the first one to compare with first; and what to know of it."""
+    from zhllm.errors import ConfigError
+    from zhllm.tools._compare_runs import matched, read_numbers
+
+    found = [read_numbers(path, every=every) for path in folders]
+    is_run = [(path / "run.json").is_file() or not (path / "manifest.json").is_file() for path in folders]
+    if len(found) == 1 and not is_run[0]:
+        found = [read_numbers(folders[0], "against"), *found]
+    if len(found) == 1 or not found[0].scores:
+        raise ConfigError(f"{folders[0]}: there is nothing to compare it with. Give two or more folders.")
+    found = matched(found, all(is_run))
+    notes = [f"{one.label}: {note}" for one in found for note in one.notes]
+    others = [key for one in found[1:] for key in one.data if found[0].data.get(key, one.data[key]) != one.data[key]]
+    notes += [
+        f"{_named(key)}: measured on other data; the difference is not the models' alone"
+        for key in dict.fromkeys(others)
+    ]
+    return found, notes
+
+
+def as_data(compared: Sequence[Numbers]) -> dict[str, Any]:
+    """Everything as JSON: labels, and for each number its values and differences to the first."""
+    from dataclasses import asdict
+
+    from zhllm.tools._compare_runs import difference, rows_of
+
+    rows = []
+    for key in rows_of(compared):
+        gaps = [difference(compared[0], other, key) for other in compared[1:]]
+        rows.append({
+            "step": key[0], "task": key[1], "part": list(key[2]), "measure": key[3],
+            "values": [one.scores[key].value if key in one.scores else None for one in compared],
+            "low": [one.scores[key].low if key in one.scores else None for one in compared],
+            "high": [one.scores[key].high if key in one.scores else None for one in compared],
+            "differences": [None if gap is None else asdict(gap) for gap in gaps],
+            "significant": [None if gap is None else gap.is_significant for gap in gaps],
+        })  # fmt: skip
+    return {"compared": [one.label for one in compared], "rows": rows}
+
+
+def lines_of(compared: Sequence[Numbers]) -> list[str]:
+    """The table as text."""
+    from zhllm.tools._report_text import aligned
+
+    heads = ["", *(f"[{place}]" for place in range(1, len(compared) + 1))]
+    heads += [f"[{place}] - [1]" for place in range(2, len(compared) + 1)]
+    rows = [heads, *_rows(compared)]
+    legend = [f"[{place}] {one.label}" for place, one in enumerate(compared, 1)]
+    return [*legend, "", *aligned(rows, right=range(1, len(compared) + 1))]
+
+
+def _rows(compared: Sequence[Numbers]) -> list[list[str]]:
+    from zhllm.tools._compare_runs import difference, rows_of
+    from zhllm.tools._report_results import written
+
+    rows = []
+    for key in rows_of(compared):
+        values = [
+            written(one.scores[key], one.scores[key].value) if key in one.scores else "\u2013" for one in compared
+        ]
+        gaps = [_gap(difference(compared[0], other, key), compared[0], key) for other in compared[1:]]
+        rows.append([_named(key), *values, *gaps])
+    return [[cell.replace("\u00a0", " ") for cell in row] for row in rows]
+
+
+def _named(key: Key) -> str:
+    step, task, part, measure = key
+    return " ".join(word for word in (step, task, "/".join(part), measure) if word)
+
+
+def _gap(found: Difference | None, first: Numbers, key: Key) -> str:
+    """A difference in words: in points for shares; its interval and p where items decide."""
+    if found is None:
+        return "\u2013"
+    is_share = first.scores[key].is_share
+
+    def told(value: float) -> str:
+        return f"{100 * value:+.1f}" if is_share else f"{value:+,.4g}"
+
+    text = told(found.value) + (" points" if is_share else "")
+    if found.p is None or found.low is None or found.high is None:
+        return text
+    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
+    return f"{text} [{told(found.low)}, {told(found.high)}], {p}{' *' if found.is_significant else ''}, n = {found.n}"
+
+
+def _write(path: Path, compared: Sequence[Numbers], notes: Sequence[str]) -> None:
+    from zhllm.errors import ConfigError
+    from zhllm.page import Page, note, table
+
+    heads = ["measure", *(f"[{place}]" for place in range(1, len(compared) + 1))]
+    heads += [f"[{place}] - [1]" for place in range(2, len(compared) + 1)]
+    shown = Page("Comparison", "Differences are to the first. * marks p < 0.05 of a paired bootstrap over items.")
+    legend = table(["", "compared"], [[f"[{place}]", one.label] for place, one in enumerate(compared, 1)])
+    shown.section("Numbers", legend, table(heads, _rows(compared)), *map(note, notes))
+    try:
+        path.write_text(shown.html(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--html {path}: cannot be written ({error.strerror}). Choose another file.") from error
