@@ -11,30 +11,32 @@ from collections.abc import Iterable
 
 # Maker: its names; the names of its assistants and models. Patterns, the longer ones first.
 _FAMILIES: tuple[tuple[str, str], ...] = (
-    (r"Open\s?AI",
-     r"Chat\s?GPT(?:[- ]?(?:3\.5|4o?|Plus|Turbo)\b)?|(?:Instruct)?GPT[- ]?(?:3\.5|[2-5]o?)(?:[- ]turbo)?\b"
+    (r"Open\s?AI|[Oo]penai(?!\.)|OpenAi",
+     r"(?:[Cc]hat\s?(?:GPT|Gpt|gpt)|CHATGPT)(?:[- ]?(?:3\.5|4o?|Plus|Turbo)\b)?"
+     r"|(?:Instruct)?GPT[- ]?(?:3\.5|[2-5]o?)(?:[- ]turbo)?\b"
      r"|GPT\b|text-davinci-00\d"),
     (r"Anthropic", r"Claude(?:[- ](?:Instant|Opus|Sonnet|Haiku|[1-4](?:\.\d)?))*\b"),
     (r"(?:Google(?:\s(?:AI|Research|DeepMind))?|谷歌|DeepMind)",
      r"Bard\b|Gemini(?:[- ](?:Pro|Ultra|Flash|\d(?:\.\d)?))*\b|PaLM(?:[- ]?2)?\b|LaMDA\b"),
     (r"(?:Meta(?:\s?AI)?\b|Facebook(?:\sAI)?)", r"LLaMA(?:[- ]?[1-4](?:\.\d)?)?|Llama(?:[- ]?[1-4](?:\.\d)?)?\b"),
     (r"(?:百度|Baidu)", r"文心一言|文心大模型|文心|ERNIE(?:[- ]?Bot)?\b"),
-    (r"(?:阿里巴巴(?:集团)?|阿里云|阿里(?:巴巴)?达摩院|达摩院|Alibaba(?:\s(?:Cloud|Group))?)",
-     r"通义千问|通义|Qwen(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?|QwQ|Tongyi(?:\sQianwen)?"),
-    (r"(?:科大讯飞|讯飞|iFly[Tt]ek|iFLYTEK)", r"讯飞星火(?:认知)?(?:大模型)?|星火认知大模型|SparkDesk"),
-    (r"(?:智谱(?:\s?AI|华章)?|清华大学(?:\s?KEG\s?实验室)?|Zhipu(?:\.?\s?AI)?|Tsinghua(?:\sUniversity)?|THUDM)",
-     r"智谱清言|(?:Chat)?GLM(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
+    (r"(?:阿里巴巴(?:集团)?|阿里[云雲]|阿里(?:巴巴)?达摩院|达摩院|Alibaba(?:\s(?:Cloud|Group))?)",
+     r"通[义義]千[问問]|通[义義]|Qwen(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?|QwQ|Tongyi(?:\sQianwen)?"),
+    (r"(?:科大[讯訊][飞飛]|[讯訊][飞飛]|iFly[Tt]ek|iFLYTEK)",
+     r"[讯訊][飞飛]星火(?:[认認]知)?(?:大模型)?|星火认知大模型|SparkDesk"),
+    (r"(?:智[谱譜](?:\s?AI|华章)?|清华大学(?:\s?KEG\s?实验室)?|Zhipu(?:\.?\s?AI)?|Tsinghua(?:\sUniversity)?|THUDM)",
+     r"智[谱譜]清言|(?:Chat)?GLM(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:月之暗面(?:科技)?|Moonshot(?:\s?AI)?)", r"Kimi(?:\s?智能助手|\s?Chat)?"),
-    (r"(?:字节跳动|ByteDance|Bytedance)", r"豆包|云雀大模型|Doubao"),
+    (r"(?:字[节節]跳[动動]|ByteDance|Bytedance)", r"豆包|云雀大模型|Doubao"),
     (r"(?:深度求索|(?<=by\s)DeepSeek(?![-\w])|(?<=由)DeepSeek(?=公司|团队|开发|研发|训练|创))",
      r"(?:(?<!by\s)(?<!由)DeepSeek|DeepSeek(?=-))(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
-    (r"(?:腾讯(?:公司)?|Tencent)", r"腾讯混元|混元(?:大模型|助手)?|腾讯元宝|Hunyuan"),
-    (r"(?:华为(?:云)?|Huawei)", r"盘古大模型|盘古|PanGu"),
+    (r"(?:[腾騰][讯訊](?:公司)?|Tencent)", r"[腾騰][讯訊]混元|混元(?:大模型|助手)?|[腾騰][讯訊]元[宝寶]|Hunyuan"),
+    (r"(?:[华華][为為](?:[云雲])?|Huawei)", r"盘古大模型|盘古|PanGu"),
     (r"(?:商汤(?:科技)?|SenseTime)", r"日日新|SenseChat|SenseNova"),
     (r"(?:百川智能)", r"百川大模型|百川|Baichuan(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:上海人工智能实验室|Shanghai\sAI\sLab(?:oratory)?)",
      r"书生[·・]?浦语|InternLM(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
-    (r"(?:复旦大学(?:自然语言处理实验室)?|Fudan(?:\sUniversity)?)", r"MOSS\b"),
+    (r"(?:[复復]旦大[学學](?:自然语言处理实验室)?|Fudan(?:\sUniversity)?)", r"MOSS\b"),
     (r"(?:贝壳(?:找房)?|链家(?:科技)?|LianjiaTech)", r"BELLE\b"),
     (r"(?:LMSYS(?:\sOrg)?|Large\sModel\sSystems\sOrganization(?:\s\(LMSYS\))?)", r"Vicuna(?:-\d+[Bb])?"),
     (r"(?:Stanford(?:\sUniversity)?|斯坦福大学)", r"Alpaca\b"),
@@ -66,12 +68,14 @@ COMMON = re.compile(
 )
 # What stands near a claim to be an assistant.
 TRADE = re.compile(
-    rf"人工智能|语言模型|大模型|助手|聊天|机器人|\bA\.?I\b|AI|assistant|chat\s?bot|language model|{MAKERS}",
+    rf"人工智[能慧]|[语語]言模型|大模型|助手|聊天|[机機]器人|\bA\.?I\b|AI|assistant|chat\s?bot|language model|{MAKERS}",
     re.IGNORECASE,
 )
 # Without one of these a text names none of them: looked for in whole blocks of texts.
 SIGNS = (
-    "GPT", "davinci", "Claude", "Bard", "Gemini", "PaLM", "LaMDA", "LLaMA", "Llama", "文心", "ERNIE", "通义", "Qwen",
+    "GPT", "chatgpt", "Chatgpt", "ChatGpt", "Chat gpt", "chat gpt", "Chat Gpt", "openai", "Openai", "OpenAi",
+    "通義", "訊飛", "智譜", "字節跳動", "騰訊", "華為", "復旦",
+    "davinci", "Claude", "Bard", "Gemini", "PaLM", "LaMDA", "LLaMA", "Llama", "文心", "ERNIE", "通义", "Qwen",
     "QwQ", "Tongyi", "讯飞", "星火", "SparkDesk", "智谱", "GLM", "Kimi", "豆包", "云雀", "Doubao", "DeepSeek",
     "混元", "元宝", "Hunyuan", "盘古", "PanGu", "日日新", "SenseChat", "SenseNova", "百川", "Baichuan", "书生",
     "InternLM", "MOSS", "BELLE", "Vicuna", "Alpaca", "Assistant", "OpenAssistant", "Copilot", "Bing Chat", "小冰",

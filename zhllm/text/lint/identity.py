@@ -12,21 +12,28 @@ from functools import cache, cached_property
 
 from zhllm.text.lint.assistants import COMMON, MAKERS, NAMES, PLACEHOLDER_MAKER, PLACEHOLDER_NAME, TRADE
 
-_VERBS_ZH = "开发|研发|研制|训练|创建|创造|打造|推出|设计|提供|发布|制作|构建|制造|发明|开源|开放|培养|创立"
-MADE_ZH = (
-    rf"(?:自主|独立|共同|精心)?所?(?:{_VERBS_ZH})(?:(?:和|与|并|、)(?:{_VERBS_ZH}|维护|运营))*(?:出来|而成|完成)?的?"
+_VERBS_ZH = (
+    "开发|研发|研制|训练|创建|创造|打造|推出|设计|提供|发布|制作|构建|制造|发明|开源|开放|培养|创立"
+    "|開發|研發|研製|訓練|創建|創造|設計|發布|發佈|製作|構建|建構|製造|發明|開源|開放|培養|創立"
 )
-OWNED = r"的(?=[^。，\n]{0,8}(?:AI|智能|模型|助手|机器人))"  # an assistant of somebody's, no employee
+MADE_ZH = (
+    rf"(?:自主|[独獨]立|共同|精心)?所?(?:{_VERBS_ZH})"
+    rf"(?:(?:和|[与與]|[并並]|、)(?:{_VERBS_ZH}|[维維][护護]|[运運][营營]))*(?:出[来來]|而成|完成)?的?"
+)
+OWNED = r"的(?=[^。，\n]{0,8}(?:AI|智能|智慧|模型|助手|助理|[机機]器人))"  # an assistant of somebody's, no employee
 _VERBS_EN = "developed|created|trained|built|made|designed|provided|produced|released|offered|engineered"
 _MADE_EN = f"(?:{_VERBS_EN})"
 # "I am a user of ChatGPT" in Chinese begins with the name.
 _NO_SELF = (
-    r"(?!\s?(?:的?(?:用户|粉丝|忠实|爱好者|开发者|员工|工程师|创始人|研究|客户|读者|竞争|替代|同类|朋友|使用者|人(?!工))"
+    r"(?!\s?(?:的?(?:用户|粉丝|忠实|爱好者|开发者|员工|工程师|创始人|研究|客户|读者|竞争|替代|同类|朋友|使用者|人(?!工)"
+    r"|用戶|粉絲|忠實|愛好者|開發者|員工|工程師|創始人|客戶|讀者|競爭|同類)"
     r"|公司|users?\b|fan\b))"
 )
 _INTRODUCES_ZH = (
     "一[个款名位种]|个|您的|你的|专属|超?大规模|大型|预训练|先进|强大|友好|智能|人工智能|AI|语言|大模型|模型|助手|助理|聊天|对话|机器人"
-    r"|程序|系统|虚拟|生成式|自然语言处理|叫做?|名叫|名为|名字[叫是]做?|被?称[为作]|可以叫我|的|是|[，,、\s“\"「《【（(]"
+    r"|程序|系统|虚拟|生成式|自然语言处理|叫做?|名叫|名为|名字[叫是]做?|被?[称稱][为為作]|可以叫我"
+    r"|一[個種]|個|專屬|超?大規模|預訓練|強大|人工智慧|智慧|語言|助理|機器人|程式|系統|虛擬|自然語言處理|名為"
+    r"|大名鼎鼎|传说中|傳說中|的|是|[，,、\s“\"「《【（(]"
 )
 _INTRODUCES_EN = (
     r"\b(?:an?|the|your|AI|artificial|intelligence|virtual|large|language|models?|assistant|chat\s?bot|bot|helpful|friendly"
@@ -35,21 +42,45 @@ _INTRODUCES_EN = (
 )
 # Each alternative begins with a letter, none with [Mm] or \\b: `re` then skips all that none begins with.
 _LEAD = re.compile(
-    r"我就?是|我叫做?|我名[叫为]|我的(?:中文|英文)?(?:全名|名字|名称)(?:是|叫做?|为)|叫我|称呼?我为|本人是|我(?=由|来自)"
+    r"我就?是|我[係系](?=\s?[A-Za-z一由])|我叫做?|我名[叫为為]|我的(?:中文|英文)?(?:全名|名字|名[称稱])(?:是|叫做?|[为為])|叫我|[称稱]呼?我[为為]"
+    r"|本人(?:是|名?叫)|在下(?:是|乃|名?叫)|我(?=由|[来來]自|\s?[（(])|我(?=，)(?:(?<=\A.)|(?<=[。！？!?\n].))"
     r"|I\sam\b|I['’]m\b|I\swas\b|I['’]ve\sbeen\b|I\shave\sbeen\b|my\sname(?:\sis\b|['’]s\b)|My\sname(?:\sis\b|['’]s\b)|call\sme\b|refer\sto\sme\sas\b"
     r"|address\sme\sas\b|I\sgo\sby\b"
 )
-_WEAK_LEAD = re.compile(r"作为|身为|这里是|A(?<=\bA)s\b|a(?<=\ba)s\b|T(?<=\bT)his\sis\b")
+_WEAK_LEAD = re.compile(r"作[为為]|身[为為]|[这這][里裡]是|A(?<=\bA)s\b|a(?<=\ba)s\b|T(?<=\bT)his\sis\b")
 _ADDRESS = re.compile(r"你是|您是|你叫做?|你的名字[是叫]|\b(?:[Yy]ou\sare|[Yy]ou['’]re|[Yy]our\sname\sis)\b")
-_SUPPOSED = ("如果", "假如", "假设", "以为", "说", "当", "认为", "把", "将", "不代表", "倘若", "要是")
-_SPEAKS = re.compile(r"我(?!们)|\b(?:I|my|me)\b")
+_SUPPOSED = (
+    "如果",
+    "假如",
+    "假设",
+    "以为",
+    "说",
+    "当",
+    "认为",
+    "把",
+    "将",
+    "不代表",
+    "倘若",
+    "要是",
+    "假設",
+    "以為",
+    "說",
+    "當",
+    "認為",
+    "將",
+)
+_SPEAKS = re.compile(r"我(?![们們])|\b(?:I|my|me)\b")
+_SERVES = re.compile(r"我(?![们們])|[为為帮幫]您|[为為]你服|[请請][问問]")
+_NAME_FIRST = re.compile(
+    r"是(?:我|在下|本人)|在[与與和跟]|r(?<=\bar)e\s(?:now\s)?(?:talk|chat|speak)ing|['’]re\s(?:now\s)?(?:talk|chat|speak)ing"
+)
 # The maker first ("OpenAI made me", "my maker is OpenAI") is looked for where one of these stands.
 _PASSIVE = re.compile(
     "|".join(
-        [rf"{verb}(?:出来|而成|完成)?的?了?我" for verb in (*_VERBS_ZH.split("|"), "维护", "运营")]
+        [rf"{verb}(?:出[来來]|而成|完成)?的?了?我" for verb in (*_VERBS_ZH.split("|"), "维护", "运营", "維護", "運營")]
         + [rf"{verb}\sme\b" for verb in _VERBS_EN.split("|")]
         + [
-            rf"我的(?:{_VERBS_ZH})?[者创作团公母主]",
+            rf"我的(?:{_VERBS_ZH})?[者创創作团團公母主]",
             *(rf"{my}\s(?:creator|developer|maker|parent)" for my in ("my", "My")),
         ]
     )
@@ -114,10 +145,19 @@ class Grammar:
         """OpenAI 开发了我, my creator is OpenAI."""
         org = self.organisation
         return re.compile(
-            rf"{org}\s?{MADE_ZH}了?我(?!们)|(?:{self.maker})\s(?:has\s)?{_MADE_EN}\sme\b"
-            rf"|我的(?:{_VERBS_ZH})?(?:者|创始人|作者|团队|公司|母公司|主人)(?:是|为|来自|叫)\s?{org}"
+            rf"{org}\s?{MADE_ZH}了?我(?![们們])|(?:{self.maker})\s(?:has\s)?{_MADE_EN}\sme\b"
+            rf"|我的(?:{_VERBS_ZH})?(?:者|[创創]始人|作者|[团團][队隊]|公司|母公司|主人)(?:是|[为為]|[来來]自|叫)\s?{org}"
             r"|\b[Mm]y\s(?:creators?|developers?|makers?|parent\scompany)\s(?:is|are|at)\s(?:the\s)?(?:team\sat\s)?"
             rf"(?:{self.maker})"
+        )
+
+    @cached_property
+    def name_first(self) -> re.Pattern[str]:
+        """ChatGPT 就是我, 您正在与 ChatGPT 对话, you are talking to ChatGPT."""
+        return re.compile(
+            rf"(?:{self.name})\s?[就正]是(?:我|在下|本人)(?=[，。！,!啊呀啦哦]|是也|\Z)"
+            rf"|[您你](?:现在|現在)?正?在[与與和跟]\s?(?:{self.name})\s?(?:[对對][话話]|聊天|交流|交[谈談])(?=[，。！,!]|\Z)"
+            rf"|\b[Yy]ou(?:\sare|['’]re)\s(?:now\s)?(?:talking|chatting|speaking)\s(?:to|with)\s(?:{self.name})"
         )
 
 
@@ -145,10 +185,14 @@ def claims(text: str, role: str, grammar: Grammar | None = None) -> list[Claim]:
     if role == "assistant":
         for lead in _WEAK_LEAD.finditer(text):
             said = grammar.said.match(text, lead.end())
-            if said is not None and _SPEAKS.search(_rest_of_sentence(text, said.end())):
+            speaks = _SERVES if lead.group().endswith("是") else _SPEAKS
+            if said is not None and speaks.search(_rest_of_sentence(text, said.end())):
                 spans.append((lead.start(), said.end()))
         if _PASSIVE.search(text):
             spans += [match.span() for match in grammar.maker_first.finditer(text)]
+        if _NAME_FIRST.search(text):
+            found = (match.span() for match in grammar.name_first.finditer(text))
+            spans += [span for span in found if not text[: span[0]].endswith(_SUPPOSED)]
     return [Claim(start, end, text[start:end]) for start, end in sorted(spans) if _is_own(text, start, end)]
 
 

@@ -11,11 +11,15 @@ from zhllm.text.han import HAN
 from zhllm.text.lint.assistants import FAMILIES, MAKERS, NAMES, PLACEHOLDER_MAKER, PLACEHOLDER_NAME
 from zhllm.text.lint.identity import MADE_ZH, OWNED, Claim, Grammar, claims, placeholders
 
-_DENIED = re.compile(r"不是|并非|不叫|不属于|没有|无关|不同于|区别|\bnot\b|n['’]t\b|\bNo\b|unrelated|different from")
+_DENIED = re.compile(
+    r"不是|不[係系]|可不是|[并並]非|[不没沒]叫|不[属屬][于於]|[没沒]有|[无無][关關]|不同[于於]|[区區][别別]"
+    r"|\bnot\b|n['’]t\b|\bNo\b|unrelated|different from"
+)
 # A full stop before a letter or digit ends no sentence: 3.5, example.com.
 _SENTENCE = re.compile(r"(?:[^。！？!?\n.]|\.(?=\w))*(?:[。！？!?\n.]|\Z)")
 _YES = re.compile(
-    r"\A(?:是的|对的|对|没错|当然|正是|是啊|嗯)(?=[，,。！!])|\A(?:Yes|Yeah|Correct|Right|Indeed|That's right|Sure)\b"
+    r"\A(?:是的|[对對]的|[对對]|[没沒][错錯]|[当當]然|正是|是啊|嗯)(?=[，,。！!])"
+    r"|\A(?:Yes|Yeah|Correct|Right|Indeed|That's right|Sure)\b"
 )
 _ASKED = re.compile(
     rf"(?:你|您|你们)(?:就|难道|到底|其实|究竟)?(?:是(?:不是)?|叫|不是)\s?(?:{NAMES}|{MAKERS})|是不是|区别|不同"
@@ -93,7 +97,7 @@ class Identity:
 
 
 _OTHER = re.compile(f"{NAMES}|{MAKERS}")
-_BROKEN = re.compile(r"\bI\s(?:was|have\sbeen)(?=\s?[.,!])|我(?:来自|由)(?=[，。])|(?:作品|产品)(?<=是 的..)")
+_BROKEN = re.compile(r"\bI\s(?:was|have\sbeen)(?=\s?[.,!])|我(?:[来來]自|由)(?=[，。])|(?:作品|产品)(?<=是 的..)")
 
 
 def _broken_in(text: str) -> str | None:
@@ -162,4 +166,5 @@ class _Swap:
         before = clause.string[clause.start() - 1 : clause.start()]
         if not clause["zh"] or before not in ("是", "，", ",") or clause["next"] == "一":
             return ""
-        return "" if self._name.match(clause.string, clause.start("next")) else "一个"
+        one = "一個" if re.search("[開訓創設發製構語慧]", clause.string) else "一个"
+        return "" if self._name.match(clause.string, clause.start("next")) else one
