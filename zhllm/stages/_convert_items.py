@@ -50,13 +50,7 @@ def key_of(item: Item) -> bytes:
 
 def keys_of(items: Sequence[Item]) -> list[bytes]:
     """`key_of` each item."""
-    dumps, digest = orjson.dumps, xxhash.xxh3_128_digest
-    return [
-        digest(dumps(((item.messages[0]["role"], item.messages[0]["content"].strip()),)))
-        if isinstance(item, Chat) and len(item.messages) == 2
-        else key_of(item)
-        for item in items
-    ]
+    return [key_of(item) for item in items]
 
 
 def sample_of_item(item: Item) -> str:
