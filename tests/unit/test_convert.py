@@ -144,6 +144,14 @@ def test_a_line_that_is_not_json_and_a_list_without_end(tmp_path: Path) -> None:
     ]
 
 
+def test_records_of_one_line_have_ids_of_their_own(tmp_path: Path) -> None:
+    own = {"id": "甲", "instruction": "谁？", "output": "我。"}
+    records = [QUESTION, QUESTION | {"output": "由财务部保管。"}, own, {"question": "在哪？", "answer": "在苏州。"}]
+    (tmp_path / "a.json").write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
+    run(tmp_path / "a.json", tmp_path / "out")
+    assert [chat.id for chat in read_chats([tmp_path / "out"])] == ["a.json#1", "a.json#1.2", "甲", "a.json#1.4"]
+
+
 def test_the_line_of_a_record_in_an_indented_list(tmp_path: Path) -> None:
     records = [QUESTION, {"instruction": "问"}, QUESTION | {"output": "答"}]
     (tmp_path / "a.json").write_text(json.dumps(records, indent=2, ensure_ascii=False), encoding="utf-8")

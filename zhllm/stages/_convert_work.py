@@ -114,6 +114,7 @@ class _PartWriter:
         self._files: dict[Path, BinaryIO] = {}
         self._rows: dict[str, list[Rows]] = {kind: [] for kind in KINDS}
         self._numbers: dict[str, int] = {}
+        self._place, self._in_line = "", 0  # of the last record, and its number there
         self._counts: dict[tuple[str, str], int] = {}  # by file, and outcome or the shape that was converted
 
     def __enter__(self) -> _PartWriter:
@@ -150,7 +151,9 @@ class _PartWriter:
             self._count(name, "other_language", unit.count)
             return
         try:
-            found = converted(unit, identity_of(unit.value, f"{name}#{unit.line}"), name, settings.options)
+            sheet = unit.at if unit.at.endswith("!") else ""
+            identity = identity_of(unit.value, self._identity(f"{name}#{sheet}{unit.line}"))
+            found = converted(unit, identity, name, settings.options)
             if not found.chats and not found.preferences:
                 raise FieldError(unit.at, "gives neither a chat nor a preference")
         except FieldError as error:
@@ -164,11 +167,20 @@ class _PartWriter:
         self._block.add(found.chats, found.preferences, name, unit.line)
         self._flush_full()
 
+    def _identity(self, place: str) -> str:
+        """The id of a record that has none: file and line, and the number in it of all but the first of a line."""
+        self._in_line = self._in_line + 1 if place == self._place else 1
+        self._place = place
+        return place if self._in_line == 1 else f"{place}.{self._in_line}"
+
     def take_plain(self, plain: Plain, name: str) -> None:
         """Take records of which only the names of their chats are missing."""
         self._count(name, "alpaca", len(plain.lines))
         self._block.add_chats(
-            [Chat(f"{name}#{line}", said, name) for line, said in zip(plain.lines, plain.messages, strict=True)],
+            [
+                Chat(self._identity(f"{name}#{line}"), said, name)
+                for line, said in zip(plain.lines, plain.messages, strict=True)
+            ],
             [(name, line) for line in plain.lines],
         )
         self._flush_full()
