@@ -12,7 +12,7 @@ import pytest
 import torch
 from toys import byte_level_tokenizer, random_model
 
-from zhllm.errors import DataError, StageError
+from zhllm.errors import ConfigError, DataError, StageError
 from zhllm.infer.batching import Batcher
 from zhllm.infer.live_adapters import LiveAdapters
 from zhllm.infer.probe import adapted_logits, logits_of
@@ -134,6 +134,29 @@ def test_draws_follow_seed_and_settings(model: Any, prompts: list[list[int]]) ->
         assert drawn(temperature=1.0, min_p=1.0) == likeliest
         assert len(set(drawn(frequency_penalty=50.0))) == 40, "a token came twice"
         assert drawn(repeat_penalty=1.5) != likeliest
+
+
+def test_no_setting_of_one_answer_ends_the_others(
+    model: Any, prompts: list[list[int]], wanted: list[list[int]]
+) -> None:
+    with Batcher(model, [3], CONTEXT) as batcher:
+        other = batcher.submit(prompts[0], Sampling(max_tokens=30))
+        first = next(other)
+        for extreme in ({"temperature": 1e-45}, {"repeat_penalty": 0.01}, {"repeat_penalty": 100.0}, {"seed": 2**70}):
+            settings = Sampling(**{"max_tokens": 5, "temperature": 1.0, **extreme})
+            made = list(batcher.submit(prompts[1], settings))
+            assert made == list(batcher.submit(prompts[1], settings))
+            if "temperature" in extreme:
+                assert made == wanted[1][:5], "the smallest temperature takes the likeliest"
+        assert [first, *other] == wanted[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"repeat_penalty": float("inf")}]
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} .*: must be"):
+        Sampling(**wrong)
 
 
 def test_penalties_by_hand() -> None:

@@ -36,7 +36,7 @@ class Writing:
         self.prompt, self.settings, self.adapter = list(prompt), settings, adapter
         self.made: list[int] = []
         self.limit = limit
-        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.generator = torch.Generator().manual_seed(settings.draws_seed)
         self.finish: Finish | None = None
         self.closed = False
         self._given: SimpleQueue[int | BaseException | None] = SimpleQueue()
@@ -204,7 +204,11 @@ class Batcher:
         if row.settings.is_plain:
             token = int(logits.argmax()) if likeliest is None else likeliest
         else:
-            token = draw(logits, row.prompt, row.made, row.settings, row.generator)
+            try:
+                token = draw(logits, row.prompt, row.made, row.settings, row.generator)
+            except RuntimeError as error:  # scores that are no numbers: the others' may well be
+                row.end(error)
+                return False
         if token in self.ends:
             row.end("stop")
             return False

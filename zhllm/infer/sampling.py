@@ -5,15 +5,28 @@ B sequences of a batch, V vocabulary rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from zhllm.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # llama.cpp's default: a penalty looks back on so many tokens.
 PENALTY_WINDOW = 64
+# llama.cpp's seeds have 32 bits, and the last one asks it for a random seed.
+SEEDS = 2**32 - 1
+# Beyond these a logit would no longer be a number.
+LEAST_REPEAT_PENALTY, MOST_REPEAT_PENALTY = 0.01, 100.0
+# What each setting may be: least and most (top_p 0 would leave nothing to draw).
+_RANGES = {
+    "max_tokens": (1, math.inf), "temperature": (0, 100), "top_p": (0, 1), "top_k": (0, 2**31 - 1), "min_p": (0, 1),
+    "repeat_penalty": (LEAST_REPEAT_PENALTY, MOST_REPEAT_PENALTY),
+    "presence_penalty": (-100, 100), "frequency_penalty": (-100, 100), "seed": (-math.inf, math.inf),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,19 @@ class Sampling:
     frequency_penalty: float = 0.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a value that no drawing can follow."""
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most or (name == "top_p" and value == 0):  # what is not a number is in no range
+                bounds = f"more than 0, at most {most:g}" if name == "top_p" else f"from {least:g} to {most:g}"
+                raise ConfigError(f"{name} {value}: must be {f'{least:g} or more' if most == math.inf else bounds}.")
+
+    @property
+    def draws_seed(self) -> int:
+        """The seed as every engine can take it: from 0, below SEEDS."""
+        return self.seed % SEEDS
 
     @property
     def is_plain(self) -> bool:
@@ -61,7 +87,8 @@ def draw(logits: Tensor, prompt: Sequence[int], made: Sequence[int], settings: S
         shares = logits.softmax(-1)
         kept = max(1, int((shares >= settings.min_p * shares[0]).sum()))
         logits, ids = logits[:kept], ids[:kept]
-    shares = (logits / settings.temperature).softmax(-1)
+    # The likeliest at 0, so that no temperature, however small, makes an infinite logit the largest.
+    shares = ((logits - logits[0]).double() / settings.temperature).softmax(-1)
     return int(ids[torch.multinomial(shares.cpu(), 1, generator=generator)])
 
 

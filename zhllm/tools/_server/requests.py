@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from zhllm.infer.sampling import Sampling
+from zhllm.infer.sampling import LEAST_REPEAT_PENALTY, MOST_REPEAT_PENALTY, Sampling
 from zhllm.text.prompt_format import Message
 
 # Fields that say nothing about the answer itself.
@@ -52,7 +52,7 @@ class StreamOptions(BaseModel):
 class Asked(BaseModel):
     """What every request has."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     model: str = ""
 
 
@@ -77,9 +77,9 @@ class Writing(Checked):
     max_completion_tokens: Count | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0)
+    top_k: int | None = Field(None, ge=0, lt=2**31)
     min_p: float | None = Field(None, ge=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0)
+    repetition_penalty: float | None = Field(None, ge=LEAST_REPEAT_PENALTY, le=MOST_REPEAT_PENALTY)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = None
@@ -174,6 +174,11 @@ def parse(kind: type[T], data: bytes) -> T:
         first = error.errors(include_url=False, include_context=False)[0]
         if first["type"] == "json_invalid":
             raise RequestError(f"the body is not JSON: {first['msg']}") from error
-        place = ".".join(str(part) for part in first["loc"]) or None
+        # Of the branches of a union ("str", "list[str]") the field's own name says enough.
+        place = ".".join(str(part) for part in first["loc"] if not _is_branch(str(part))) or None
         message = first["msg"].removeprefix("Value error, ")
         raise RequestError(f"{place}: {message}" if place else message, place) from error
+
+
+def _is_branch(part: str) -> bool:
+    return part in ("str", "constrained-str") or "[" in part
