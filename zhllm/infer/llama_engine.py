@@ -8,14 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from zhllm.errors import DataError
+from zhllm.errors import DataError, StageError
 from zhllm.infer.llamacpp import LlamaServer
 from zhllm.infer.sampling import Sampling, until_stop
 from zhllm.infer.writing import LocalEngine, Written, choose_format
+from zhllm.progress import say
 from zhllm.text.prompt_format import Message
 
 # llama.cpp takes the memory of the whole context at the start: 4 GB for a Llama-2-7B at 8192.
 MAX_CONTEXT = 8192
+# Below it llama.cpp's float32 scores are no numbers any more, and its draws are wild.
+LEAST_TEMPERATURE = 1e-4
 
 
 class LlamaEngine(LocalEngine):
@@ -86,11 +89,18 @@ class LlamaEngine(LocalEngine):
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the rendered prompt; DataError where there is no room for an answer."""
+        self._revive()
         return self._fitting(self._ids([messages])[0])
 
     def text_prompt(self, text: str) -> list[int]:
         """Ids of plain text to go on with, BOS before it; DataError as `chat_prompt`."""
+        self._revive()
         return self._fitting(self._server.tokenize([text], add_special=True)[0])
+
+    def _revive(self) -> None:
+        for server in filter(None, (self._server, self._embedder)):
+            if server.revive():
+                say("llama.cpp had ended and was started anew")
 
     def _fitting(self, ids: list[int]) -> list[int]:
         if len(ids) >= self.context:
@@ -117,8 +127,10 @@ class LlamaEngine(LocalEngine):
         self, prompt: Sequence[int], sampling: Sampling, adapter: str | None, is_chat: bool, written: Written
     ) -> Iterator[str]:
         index = None if adapter is None else list(self._adapters).index(adapter)
-        asked = sampling.__dict__ | {"stop": []}
-        limit = asked.pop("max_tokens")
+        asked = sampling.__dict__ | {"stop": [], "seed": sampling.draws_seed}
+        if sampling.temperature < LEAST_TEMPERATURE:
+            asked["temperature"] = 0.0
+        limit = min(asked.pop("max_tokens"), self.context - len(prompt))
         with closing(self._server.events(prompt, limit, adapter=index, **asked)) as events:
             stopped = yield from until_stop(_texts(events, written, is_chat), self.stops(sampling, is_chat))
         if stopped is not None:
@@ -149,3 +161,5 @@ def _texts(events: Iterator[dict[str, object]], written: Written, is_chat: bool)
             written.made_tokens = int(event["tokens_predicted"])  # type: ignore[call-overload]
         if text:
             yield text
+    if written.finish is None and not written.closed:
+        raise StageError("llama.cpp ended before the answer did.")

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -25,6 +26,7 @@ from typing import IO, Any, Self
 from zhllm.errors import DataError, MissingError, StageError, ZhllmError
 
 LOG_LINES_SHOWN = 12
+REPORT_S = 0.5
 
 
 def available() -> bool:
@@ -44,6 +46,7 @@ class LlamaHttp:
         self._log: IO[bytes] | None = None
         self._port = 0
         self._headers: dict[str, str] = {}
+        self._starting = threading.Lock()
 
     def __enter__(self) -> Self:
         """Start the child and wait until it answers.
@@ -84,6 +87,19 @@ class LlamaHttp:
                     pipe.close()
         if log is not None:
             log.close()
+
+    def revive(self) -> bool:
+        """Start the child anew where it has ended (killed for memory, by hand, by a fault); whether it had.
+
+        Raises as entering the block. What was being written ends with a StageError; nothing else is lost.
+        """
+        with self._starting:
+            if not self._port or (self._child is not None and self._child.poll() is None):
+                return False
+            time.sleep(REPORT_S)  # whoever waited for the old child reads what it said last
+            self.__exit__()
+            self.__enter__()
+            return True
 
     def _start(self) -> None:
         root = Path(__file__).resolve().parents[2]
@@ -127,7 +143,7 @@ class LlamaHttp:
 
     def _dead(self, what: str, kind: type[ZhllmError] = StageError) -> ZhllmError:
         said = ""
-        if self._log is not None:
+        if self._log is not None and not self._log.closed:
             # pread, because the child writes at the file position that both share.
             size = os.fstat(self._log.fileno()).st_size
             tail = os.pread(self._log.fileno(), 16384, max(0, size - 16384))
