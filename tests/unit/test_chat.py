@@ -156,13 +156,19 @@ def test_commands_of_a_conversation(
 def test_mistakes_in_commands_are_one_line_each(
     engine: Counting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = "/claer\n/again\n/adapter lew\n/set temprature 1\n/set top_p viel\n/save x/y/z\n一\n/set\n/help\n"
+    typed = "/set temperature -1\n/set top_p 5\n/set max_tokens 0\n/set min_p nan\n/set temperature\n/save\n"
+    typed += (
+        "好🦄\udcff\n/claer\n/again\n/adapter lew\n/set temprature 1\n/set top_p viel\n/save x/y/z\n一\n/set\n/help\n"
+    )
     code, out, err = talk(typed, monkeypatch, capsys)
     assert (code, out) == (0, "答1。\n")
     for message in (
         '/claer: is not a command. Did you mean "/clear"?', "/again: nothing was asked yet",
         '/adapter lew: there is no such adapter. Did you mean "law"?',
         '/set temprature: there is no such setting. Did you mean "temperature"?',
+        "temperature -1.0: must be from 0 to 100", "top_p 5.0: must be more than 0, at most 1",
+        "the input is not UTF-8", "max_tokens 0: must be 1 or more", "min_p nan: must be from 0 to 1",
+        "/set temperature: give a name and a value", "/save: name the file",
         "/set top_p viel: is not a number", "/save: nothing was said yet", "temperature 0.0, top_p 1.0", "/again",
     ):  # fmt: skip
         assert message in err

@@ -7,42 +7,48 @@ character. Source: OpenAI's API reference (chat completions, server-sent events)
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from functools import partial
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.parse import urlsplit
 
-from zhllm.errors import DataError, StageError
+from zhllm.errors import DataError, StageError, ZhllmError
+from zhllm.infer.openai_http import Call, Endpoint, EndpointError, reply_of, said_of
 from zhllm.infer.sampling import Sampling
-from zhllm.infer.writing import Engine, Written
+from zhllm.infer.writing import Engine, PromptTooLongError, Written
 from zhllm.text.prompt_format import Message
 
 # A server that says nothing for so long is taken for dead; a first token may have to wait for others' answers.
 SILENCE_S = 600.0
-_EXTRA = ("top_k", "min_p")
+_NAMES = {"repeat_penalty": "repetition_penalty"}
+_OPTIONAL = ("presence_penalty", "frequency_penalty", "top_k", "min_p", "repeat_penalty")
 
 
 class RemoteEngine(Engine):
     """Asks the server at `url` (with or without its /v1) for `model`, its first one where that is None."""
 
     def __init__(self, url: str, model: str | None = None, key: str | None = None) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise DataError(f"{url}: is not the URL of a server (http://127.0.0.1:8000/v1).")
-        self.url = f"{parts.scheme}://{parts.netloc}"
-        self._parts, self._path = parts, parts.path.rstrip("/") or "/v1"
-        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self.endpoint = Endpoint(url, key or "", allow_remote=True, timeout_s=SILENCE_S, option="")
+        self.endpoint.path = self.endpoint.path or "/v1"
+        self.url = self.endpoint.url
         self.names = self._names()
         if model is not None and model not in self.names:
             raise DataError(f"{self.url}: has no model {model!r}, only {', '.join(self.names)}.")
         self.model = model or self.names[0]
 
     def _names(self) -> list[str]:
-        with closing(self._connect()) as connection:
-            found = json.loads(self._request(connection, "GET", "/models", None).read())
-        names = [str(entry["id"]) for entry in found.get("data") or []]
+        try:
+            with self.endpoint.call() as call:
+                text = self._answered(call.send("GET", "/models")).text()
+        except EndpointError as error:
+            raise self.error_of(error) from error
+        try:
+            names = [str(entry["id"]) for entry in json.loads(text).get("data") or []]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            shown = " ".join(text[:80].split())
+            raise DataError(
+                f"{self.url}: {self.endpoint.path}/models is no list of models ({shown!r}). "
+                "Is it an OpenAI-compatible server?"
+            ) from error
         if not names:
             raise DataError(f"{self.url}: names no model.")
         return names
@@ -66,7 +72,10 @@ class RemoteEngine(Engine):
         return ["".join(self.stream(chat, Sampling(max_tokens=max_tokens))).strip() for chat in chats]
 
     def stream(self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None) -> Written:
-        """The answer as the server sends it; StageError where the connection breaks before its end."""
+        """The answer as the server sends it.
+
+        Raises StageError where it breaks off before its end, PromptTooLongError where the server says that.
+        """
         body = {
             "model": adapter or self.model,
             "messages": [{"role": m["role"], "content": m["content"]} for m in messages],
@@ -77,84 +86,60 @@ class RemoteEngine(Engine):
         if sampling.stop:
             body["stop"] = list(sampling.stop)
         plain = Sampling()
-        for name in ("presence_penalty", "frequency_penalty", *_EXTRA):
+        for name in _OPTIONAL:
             if getattr(sampling, name) != getattr(plain, name):
-                body[name] = getattr(sampling, name)
-        if sampling.repeat_penalty != 1.0:
-            body["repetition_penalty"] = sampling.repeat_penalty
+                body[_NAMES.get(name, name)] = getattr(sampling, name)
         return Written(0, partial(self._written, body))
 
     def _written(self, body: dict[str, Any], written: Written) -> Iterator[str]:
-        with closing(self._connect()) as connection:
-            for event in _events(self._request(connection, "POST", "/chat/completions", body), self.url):
-                if written.closed:
+        call = self.endpoint.call()
+        written.on_close = call.stop
+        try:
+            with call:
+                self._answered(call.send("POST", "/chat/completions", json.dumps(body).encode()))
+                if call.kind.startswith("application/json"):  # a server that does not stream
+                    reply = reply_of(call.text())
+                    written.finish = reply.finish
+                    written.prompt_tokens, written.made_tokens = reply.prompt_tokens, reply.completion_tokens
+                    yield from filter(None, [reply.text])
                     return
-                if "error" in event:
-                    raise StageError(f"{self.url}: {_said(event)}")
-                usage = event.get("usage") or {}
-                written.prompt_tokens = usage.get("prompt_tokens", written.prompt_tokens)
-                written.made_tokens = usage.get("completion_tokens", written.made_tokens)
-                for choice in event.get("choices") or []:
-                    written.finish = choice.get("finish_reason") or written.finish
-                    if text := (choice.get("delta") or {}).get("content"):
-                        yield text
+                for event in call.events():
+                    yield from self._texts(event, written)
+        except EndpointError as error:
+            # One that broke off after it said why it ended is whole.
+            if not written.closed and written.finish is None:
+                raise self.error_of(error) from error
+        if not (written.closed or call.is_done or written.finish):
+            raise StageError(f"{self.url}: the answer broke off before its end.")
 
-    def forward(self, path: str, body: bytes) -> tuple[int, str, Generator[bytes]]:
-        """Another's request as it stands: status, content type, and the answer's bytes as they come."""
-        connection = self._connect()
+    def _texts(self, event: Any, written: Written) -> Iterator[str]:
+        """The texts of one event."""
+        if isinstance(event, dict) and event.get("error"):
+            raise StageError(f"{self.url}: {self.endpoint.hide_key(said_of(json.dumps(event))[0])}")
         try:
-            connection.request("POST", self._path + path, body, self._headers)
-            response = connection.getresponse()
-        except (OSError, HTTPException) as error:
-            connection.close()
-            raise self._lost(error) from error
-        return response.status, response.headers.get("Content-Type", ""), _bytes(connection, response)
+            usage = event.get("usage") or {}
+            written.prompt_tokens = usage.get("prompt_tokens", written.prompt_tokens)
+            written.made_tokens = usage.get("completion_tokens", written.made_tokens)
+            texts = []
+            for choice in event.get("choices") or []:
+                written.finish = choice.get("finish_reason") or written.finish
+                texts.append((choice.get("delta") or {}).get("content"))
+        except AttributeError as error:
+            raise StageError(f"{self.url}: sent what is no event of a chat: {str(event)[:80]}") from error
+        yield from filter(None, texts)
 
-    def _connect(self) -> HTTPConnection:
-        kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
-        return kind(self._parts.hostname or "", self._parts.port, timeout=SILENCE_S)
+    def _answered(self, call: Call) -> Call:
+        """The call whose answer begins; the EndpointError that says why it was refused."""
+        if call.status != 200:
+            raise call.refusal(call.text())
+        return call
 
-    def _request(self, connection: HTTPConnection, method: str, path: str, body: object) -> HTTPResponse:
-        data = None if body is None else json.dumps(body).encode()
-        try:
-            connection.request(method, self._path + path, data, self._headers)
-            response = connection.getresponse()
-        except (OSError, HTTPException) as error:
-            raise self._lost(error) from error
-        if response.status != 200:
-            said = response.read(4096)
-            try:
-                reason = _said(json.loads(said))
-            except ValueError:
-                reason = said.decode("utf-8", "replace")[:200]
-            kind = DataError if 400 <= response.status < 500 else StageError
-            raise kind(f"{self.url}: refused {path} (HTTP {response.status}): {reason}")
-        return response
-
-    def _lost(self, error: Exception) -> StageError:
-        return StageError(f"{self.url}: cannot be reached ({error}). Is the server running?")
-
-
-def _said(answer: Any) -> str:
-    error = answer.get("error", answer) if isinstance(answer, dict) else answer
-    return str(error.get("message", error) if isinstance(error, dict) else error)
-
-
-def _bytes(connection: HTTPConnection, response: HTTPResponse) -> Generator[bytes]:
-    with closing(connection):
-        while data := response.read1(65536):
-            yield data
-
-
-def _events(response: HTTPResponse, url: str) -> Iterator[dict[str, Any]]:
-    """The events of a stream up to [DONE]; StageError where it breaks off before."""
-    try:
-        for line in response:
-            said = line.removeprefix(b"data:").strip()
-            if said == b"[DONE]":
-                return
-            if line.startswith(b"data:") and said:
-                yield json.loads(said)
-    except (OSError, HTTPException, ValueError) as error:
-        raise StageError(f"{url}: the answer broke off ({error}).") from error
-    raise StageError(f"{url}: the answer broke off before its end.")
+    def error_of(self, error: EndpointError) -> ZhllmError:
+        """What a user is told."""
+        if error.status == 200:
+            return StageError(f"{self.url}: the answer broke off: {error}")
+        if error.status == 0:
+            return StageError(f"{self.url}: cannot be reached ({error}). Is the server running?")
+        kind: type[ZhllmError] = DataError if 400 <= error.status < 500 else StageError
+        kind = PromptTooLongError if error.code == "context_length_exceeded" else kind
+        return kind(f"{self.url}: the server refused: {error}")

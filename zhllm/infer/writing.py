@@ -17,6 +17,10 @@ from zhllm.vocab.tokenizer import Tokenizer
 Finish = Literal["stop", "length"]
 
 
+class PromptTooLongError(DataError):
+    """A prompt that leaves no room for an answer."""
+
+
 class Written:
     """An answer as it is written: iterate for its text, never half a character; nothing is done before that.
 

@@ -19,7 +19,7 @@ from zhllm.tools._options import FORMATS, KEY_VARIABLE, adapters_of, sampling_op
 
 if TYPE_CHECKING:
     from zhllm.infer.sampling import Sampling
-    from zhllm.infer.writing import Engine
+    from zhllm.infer.writing import Engine, Written
     from zhllm.text.prompt_format import Message
 
 HISTORY_LINES = 1000
@@ -61,11 +61,14 @@ def command(
     from zhllm.infer.engine import open_engine
     from zhllm.infer.sampling import Sampling
 
+    if once is not None and not once.strip():
+        raise ConfigError("--once: the question is empty.")
     named = adapters_of(adapters)
     engine = open_engine(model, prompt_format, 1, named, os.environ.get(KEY_VARIABLE), remote_model)
     with engine:
         talk = Talk(engine, Sampling(**draws), system, turns, next(iter(named), None))
         if once is not None:
+            talk.is_once = True
             talk.ask(once)
         else:
             _talk(talk, history_file)
@@ -78,6 +81,7 @@ class Talk:
         self, engine: Engine, sampling: Sampling, system: str | None, turns: int | None, adapter: str | None
     ) -> None:
         self.engine, self.sampling, self.turns, self.adapter = engine, sampling, turns, adapter
+        self.is_once = False  # Ctrl-C then leaves, as scripts expect
         self.begin(system)
 
     def begin(self, system: str | None) -> None:
@@ -97,15 +101,32 @@ class Talk:
 
     def _answer(self) -> str:
         """Print the answer as it comes; Ctrl-C keeps what is there."""
+        from zhllm.infer.writing import PromptTooLongError
+
         shown = shorten(self.engine, self._recent(), len(self.start), self.sampling.max_tokens)
+        while True:
+            try:
+                return self._shown(self.engine.stream(shown, self.sampling, self.adapter))
+            except PromptTooLongError:  # what a server says, whose tokens nobody can count here
+                if len(shown) - len(self.start) <= 1:
+                    raise
+                del shown[len(self.start) : len(self.start) + 2]
+
+    def _shown(self, written: Written) -> str:
+        """Print what is written; a line that an error cuts off is ended."""
         parts: list[str] = []
-        written = self.engine.stream(shown, self.sampling, self.adapter)
         try:
             for part in written:
                 parts.append(part)
                 click.echo(part, nl=False)
         except KeyboardInterrupt:
+            if self.is_once:
+                raise
             say(" [stopped]")
+        except BaseException:
+            if parts:
+                click.echo()
+            raise
         finally:
             written.close()
         click.echo()
@@ -134,9 +155,11 @@ class Talk:
     def set(self, words: list[str]) -> None:
         """Change a setting of sampling, or show them all."""
         known = {f.name: f.default for f in fields(self.sampling) if f.name != "stop"}
-        if len(words) != 2:
+        if not words:
             say(", ".join(f"{name} {getattr(self.sampling, name)}" for name in known))
             return
+        if len(words) != 2:
+            raise ConfigError(f"/set {' '.join(words)}: give a name and a value, e.g. /set temperature 0.7.")
         name, text = words
         if name not in known:
             raise ConfigError(f"/set {name}: there is no such setting.{nearest(name, list(known))}")
@@ -150,6 +173,8 @@ class Talk:
         """Append the conversation to a file, as a canonical chat."""
         from zhllm.text.chats import Chat
 
+        if not path:
+            raise ConfigError("/save: name the file, e.g. /save chats.jsonl.")
         if self.history[-1:] == self.start[-1:]:
             raise DataError("/save: nothing was said yet.")
         try:
@@ -165,13 +190,18 @@ def _talk(talk: Talk, history_file: Path | None) -> None:
     if at_terminal:
         _remember_lines(history_file)
     say("/help lists commands, /exit leaves")
-    while (text := _typed(at_terminal)) not in (None, "/exit"):
-        assert text is not None
+    while True:
         try:
+            text = _typed(at_terminal)
+            if text in (None, "/exit"):
+                return
+            assert text is not None
             if text.startswith("/"):
                 _obey(talk, text)
             elif text:
                 talk.ask(text)
+        except KeyboardInterrupt:  # before the first word of an answer
+            say(" [stopped]")
         except ZhllmError as error:
             say(f"error: {error}")
 
@@ -187,7 +217,7 @@ def _typed(at_terminal: bool) -> str | None:
     except KeyboardInterrupt:
         click.echo()
         return ""
-    if not text.isprintable() and "\udc80" <= max(text) <= "\udcff":
+    if any("\udc80" <= letter <= "\udcff" for letter in text):
         raise DataError("the input is not UTF-8. Set the terminal to UTF-8, or convert what is piped in.")
     return text
 
@@ -220,7 +250,17 @@ def _remember_lines(path: Path | None) -> None:
             with suppress(OSError):
                 readline.read_history_file(path)
             readline.set_history_length(HISTORY_LINES)
-            atexit.register(readline.write_history_file, path)
+            atexit.register(_write_history, path)
+
+
+def _write_history(path: Path) -> None:
+    import readline
+
+    try:
+        readline.write_history_file(path)
+        path.chmod(0o600)  # what was asked is private
+    except OSError as error:
+        say(f"--history-file {path}: cannot be written ({error.strerror}).")
 
 
 def shorten(engine: Engine, history: list[Message], keep_first: int, max_tokens: int) -> list[Message]:
