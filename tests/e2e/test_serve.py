@@ -22,9 +22,14 @@ from typing import Any
 import pytest
 from chromium import Page
 from scripted import ANSWER, scripted_llama
+from scripted_upstream import event, upstream
 from toys import byte_level_tokenizer, random_model, stage
 
+from zhllm.errors import StageError
 from zhllm.infer import llamacpp
+from zhllm.infer.llama_engine import LlamaEngine, _texts
+from zhllm.infer.sampling import Sampling
+from zhllm.infer.writing import Written
 from zhllm.model.directory import set_chat_template
 from zhllm.text.prompt_format import FORMATS
 
@@ -102,9 +107,9 @@ def streamed(url: str, **settings: Any) -> tuple[str, str | None, Any, int]:
     """What a stream said, why it ended, its usage, and how many parts it came in."""
     text, finish, usage, parts = "", None, None, 0
     options = {"model": "toy", "messages": ASKED, "stream_options": {"include_usage": True}, **settings}
-    for event in client(url).chat.completions.create(stream=True, **options):
-        usage = event.usage or usage
-        for choice in event.choices:
+    for part in client(url).chat.completions.create(stream=True, **options):
+        usage = part.usage or usage
+        for choice in part.choices:
             text += choice.delta.content or ""
             parts += bool(choice.delta.content)
             finish = choice.finish_reason or finish
@@ -181,6 +186,9 @@ MISTAKES: dict[str, tuple[bytes, int, str]] = {
         chat(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), 400, 'a part of type "image_url"'
     ),
     "a temperature": (chat(temperature=-1), 400, "temperature: Input should be greater than or equal to 0"),
+    "no number": (chat(temperature=float("nan")), 400, "temperature: Input should be"),
+    "a penalty": (chat(repetition_penalty=1e-300), 400, "repetition_penalty: Input should be greater"),
+    "no content": (chat(messages=[{"role": "user", "content": None}]), 400, "messages.0.content: Input should be"),
     "no tokens": (chat(max_tokens=0), 400, "max_tokens: Input should be greater than or equal to 1"),
     "tools": (chat(tools=[{"type": "function"}]), 400, '"tools" is not supported'),
     "two choices": (chat(n=2), 400, '"n" is not supported'),
@@ -222,7 +230,10 @@ def test_who_may_ask(url: str) -> None:
     status, answer = raw(url, chat(), Host="evil.example:80")
     assert status == 403 and "evil.example" in answer["error"]["message"]
     assert raw(url, None, "/health", Authorization="") == (200, {"status": "ok"})
-    assert raw(url, None, "/nowhere")[0] == 404
+    assert raw(url, None, "/health", Host="LocalHost:80", Authorization="")[0] == 200
+    assert raw(url, None, "/v1/models", Authorization=f"bearer {KEY}")[0] == 200
+    status, answer = raw(url, None, "/nowhere")
+    assert status == 404 and answer["error"]["message"] == "not found"
 
 
 def test_what_is_counted(directory: str) -> None:
@@ -250,7 +261,7 @@ def endless(toys: Path) -> Iterator[str]:
         yield url
 
 
-def begun(url: str, stream: bool = True) -> socket.socket:
+def begun(url: str, stream: bool = True, first: int = 3) -> socket.socket:
     """A long answer that was asked for (and has begun, where it is a stream)."""
     host, port = url.removeprefix("http://").split(":")
     body = json.dumps({"messages": ASKED, "max_tokens": 1900, "stream": stream, "temperature": 2, "seed": 5}).encode()
@@ -261,7 +272,7 @@ def begun(url: str, stream: bool = True) -> socket.socket:
     if stream:
         made.settimeout(60)
         seen = b""
-        while seen.count(b"data:") < 3:
+        while seen.count(b"data:") < first:
             seen += made.recv(4096)
     return made
 
@@ -306,6 +317,48 @@ def test_at_shutdown_answers_come_to_their_end(toys: Path) -> None:
         assert status == 200 and found["usage"]["completion_tokens"] > 100
 
 
+def test_another_server_may_be_silent_or_write_otherwise() -> None:
+    body = (event("龘🦄") + b": ping\n\n" + event(None, "stop") + b"data: [DONE]\n\n").replace(b"\n", b"\r\n")
+    options = ("--parallel", "1", "--max-waiting", "0", "--drain-seconds", "1")
+    with upstream(body=body) as served, serving(served.url, *options, key=None) as url:
+        names = [model["id"] for model in raw(url, None, "/v1/models")[1]["data"]]
+        assert names == ["zh", "zh:law"], "its models keep their names"
+        assert raw(url, json.dumps({"messages": ASKED, "temperature": float("nan")}).encode())[0] == 400
+        with Page() as page:
+            page.open(url + "/")
+            page.until("document.querySelector('#model').options.length === 2")
+            assert ask_page(page, "说") == "龘🦄", "CRLF and comments"
+        served.silent_s = 120
+        for stream in (False, True):
+            left = begun(url, stream, first=0)
+            soon(lambda: metric(url, "requests_running") == 1)
+            assert raw(url, json.dumps({"messages": ASKED}).encode())[0] == 429
+            left.close()
+            soon(lambda: metric(url, "requests_running") == 0)
+        held = begun(url, first=0)  # and so does the server, although nothing was answered
+        soon(lambda: metric(url, "requests_running") == 1)
+    held.close()
+
+
+def test_a_killed_llama_cpp_is_started_anew(toys: Path, gguf: str) -> None:
+    del gguf  # its file is wanted
+    with LlamaEngine(toys / "gguf" / "model-q8_0.gguf", None) as engine:
+        answer = engine.stream(ASKED, Sampling())
+        assert next(answer)
+        child = engine._server._child
+        assert child is not None
+        child.kill()
+        child.wait()
+        assert "".join(engine.stream(ASKED, Sampling())) == ANSWER
+
+
+@pytest.mark.parametrize("ends", [[], [{"content": "半"}]])
+def test_an_answer_of_llama_cpp_without_an_end_is_an_error(ends: list[dict[str, object]]) -> None:
+    written = Written(0, lambda made: _texts(iter(ends), made, True))
+    with pytest.raises(StageError, match="ended before the answer did"):
+        list(written)
+
+
 def ask_page(page: Page, text: str) -> str:
     """Type a question into the chat page and take the answer from it."""
     count = page.run("document.querySelectorAll('.turn.assistant footer button').length")
@@ -346,4 +399,9 @@ def test_the_page_stops_an_answer(endless: str) -> None:
         page.until("document.querySelector('.turn.assistant .text').textContent.length > 20")
         page.run("document.querySelector('#stop').click()")
         page.until("[...document.querySelectorAll('.turn footer')].at(-1).textContent.includes('已停止')")
+        page.run("document.querySelector('#text').value = '再'; document.querySelector('#form').requestSubmit()")
+        page.until("[...document.querySelectorAll('.turn.assistant .text')].at(-1).textContent.length > 20")
+        page.run("document.querySelector('#fresh').click()")
+        page.until("document.querySelector('#stop').hidden")
+        assert page.run("history.length") == 0, "a new chat begins with half an answer of the old one"
     soon(lambda: metric(endless, "requests_running") == 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from zhllm.tools._options import FORMATS, KEY_VARIABLE, adapters_of, sampling_op
 
 if TYPE_CHECKING:
     from zhllm.infer.writing import Engine
+    from zhllm.tools._server.gate import Settings
 
 UPSTREAM_KEY_VARIABLE = "ZHLLM_UPSTREAM_API_KEY"
 
@@ -62,13 +65,14 @@ def command(
             f"--host {host}: others could ask without a key. Set {KEY_VARIABLE} or --api-key-file, or listen "
             "on 127.0.0.1."
         )
-    settings = Settings(
-        name or Path(model.rstrip("/")).name, key, LOOPBACK if is_local else None, parallel, max_waiting,
-        max_body_bytes, Sampling(**draws),
-    )  # fmt: skip
     with ExitStack() as stack:
+        listening = stack.enter_context(_listening(host, port))  # before a large model is read
         engine = stack.enter_context(_open(model, prompt_format, parallel, adapters_of(adapters)))
-        _run(engine, settings, host, port, drain_seconds)
+        settings = Settings(
+            name or _name(engine, model), key,
+            LOOPBACK if is_local else None, parallel, max_waiting, max_body_bytes, Sampling(**draws),
+        )  # fmt: skip
+        _run(engine, settings, listening, drain_seconds)
 
 
 def _check_installed() -> None:
@@ -80,7 +84,8 @@ def _check_installed() -> None:
 
 
 def _key(path: Path | None) -> str | None:
-    key = path.read_text(encoding="utf-8").strip() if path else os.environ.get(KEY_VARIABLE)
+    # Read so that what is not UTF-8 is not ASCII either.
+    key = path.read_text("utf-8", "replace").strip() if path else os.environ.get(KEY_VARIABLE)
     if key is not None and (not key or not key.isascii() or " " in key):
         raise ConfigError(f"{path or KEY_VARIABLE}: the key is empty, or has spaces or letters beyond ASCII.")
     return key
@@ -92,28 +97,39 @@ def _open(model: str, prompt_format: str | None, parallel: int, adapters: dict[s
     return open_engine(model, prompt_format, parallel, adapters, os.environ.get(UPSTREAM_KEY_VARIABLE))
 
 
-def _run(engine: Engine, settings: Any, host: str, port: int, drain_seconds: int) -> None:
-    import signal
-    import socket
+def _listening(host: str, port: int) -> socket.socket:
+    """A bound socket, which takes connections once the model is there; ConfigError where there can be none."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise ConfigError(f"--host {host} --port {port}: cannot listen there ({error.strerror}).") from error
+    return made
 
+
+def _name(engine: Engine, model: str) -> str:
+    """What a model is called that was given no name: as its own server does, or as its folder or file."""
+    from zhllm.infer.remote import RemoteEngine
+
+    return engine.model if isinstance(engine, RemoteEngine) else Path(model).resolve().name
+
+
+def _run(engine: Engine, settings: Settings, listening: socket.socket, drain_seconds: int) -> None:
     import uvicorn
 
     from zhllm.tools._server.app import make_app
+    from zhllm.tools._server.service import models_of
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except OSError as error:
-            raise ConfigError(f"--host {host} --port {port}: cannot listen there ({error.strerror}).") from error
-        listening.listen(512)
-        shown = f"[{host}]" if ":" in host else host
-        say(f"serving {', '.join([settings.name, *engine.adapters])} at http://{shown}:{listening.getsockname()[1]}/")
-        config = uvicorn.Config(
-            make_app(engine, settings), log_level="warning", access_log=False, timeout_graceful_shutdown=drain_seconds
-        )
-        # uvicorn ends in order at the first of these signals, and then raises it again, for whoever was there before.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run([listening])
+    listening.listen(512)
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    say(f"serving {', '.join(models_of(engine, settings.name))} at http://{shown}:{port}/")
+    config = uvicorn.Config(
+        make_app(engine, settings), log_level="warning", access_log=False, timeout_graceful_shutdown=drain_seconds
+    )
+    # uvicorn ends in order at the first of these signals, and then raises it again, for whoever was there before.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run([listening])

@@ -10,9 +10,7 @@ import asyncio
 import base64
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -21,13 +19,13 @@ from uuid import uuid4
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.exceptions import HTTPException
 
 from zhllm.errors import DataError, ZhllmError
 from zhllm.infer.remote import RemoteEngine
 from zhllm.infer.writing import Engine, LocalEngine, Written
-from zhllm.tools._server.counters import Counters
 from zhllm.tools._server.gate import Gate, Settings, as_response
+from zhllm.tools._server.proxy import add_proxy
 from zhllm.tools._server.requests import (
     Asked,
     ChatAsked,
@@ -37,77 +35,9 @@ from zhllm.tools._server.requests import (
     Writing,
     parse,
 )  # fmt: skip
+from zhllm.tools._server.service import Service
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
-
-
-class Service:
-    """An engine, the places in it, and what was counted."""
-
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self.engine, self.settings = engine, settings
-        self.counters, self.places = Counters(), asyncio.Semaphore(settings.parallel)
-        self.threads = ThreadPoolExecutor(settings.parallel + 4, "answers")
-        self.created = int(time.time())
-        # The base by its name, an adapter by "name:adapter".
-        self.models = {settings.name: None} | {f"{settings.name}:{a}": a for a in engine.adapters}
-
-    async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        """A blocking call of the engine."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *args)
-
-    def adapter_of(self, asked: Asked) -> str | None:
-        """The adapter that a request's model names; no name is the first model."""
-        if not asked.model or asked.model in self.models:
-            return self.models[asked.model or self.settings.name]
-        known = ", ".join(self.models)
-        raise RequestError(f'there is no model "{asked.model}" here, only {known}', "model", "model_not_found", 404)
-
-    def check_room(self) -> None:
-        """RequestError 429 where as many wait already as may."""
-        if self.counters.waiting >= self.settings.max_waiting:
-            message = f"{self.counters.waiting} requests wait already; try again later"
-            raise RequestError(message, code="rate_limit_exceeded", status=429)
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """One of the places, waited for."""
-        self.counters.waiting += 1
-        try:
-            await self.places.acquire()
-        finally:
-            self.counters.waiting -= 1
-        self.counters.running += 1
-        try:
-            yield
-        finally:
-            self.counters.running -= 1
-            self.places.release()
-
-    async def parts(self, written: Written) -> AsyncIterator[str]:
-        """The text of an answer as it is written; leaving early ends the writing."""
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[str | BaseException | None]()
-
-        def pump() -> None:
-            last: BaseException | None = None
-            try:
-                for part in written:
-                    loop.call_soon_threadsafe(queue.put_nowait, part)
-            except Exception as error:
-                last = error
-            with suppress(RuntimeError):  # the loop is gone with the server
-                loop.call_soon_threadsafe(queue.put_nowait, last)
-
-        pumping = loop.run_in_executor(self.threads, pump)
-        try:
-            while (part := await queue.get()) is not None:
-                if isinstance(part, BaseException):
-                    raise part
-                yield part
-        finally:
-            written.close()
-            await asyncio.shield(pumping)
-            self.counters.tokens.update(prompt=written.prompt_tokens, completion=written.made_tokens)
 
 
 def make_app(engine: Engine, settings: Settings) -> FastAPI:
@@ -116,11 +46,11 @@ def make_app(engine: Engine, settings: Settings) -> FastAPI:
     app = FastAPI(title="zhllm", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
     app.add_middleware(Gate, settings=settings, counters=service.counters)
-    for kind in (RequestError, ZhllmError, Exception):
+    for kind in (RequestError, ZhllmError, HTTPException, Exception):
         app.add_exception_handler(kind, _on_error)
     _add_pages(app, service)
     if isinstance(engine, RemoteEngine):
-        _add_proxy(app, service, engine)
+        add_proxy(app, service, engine)
     else:
         assert isinstance(engine, LocalEngine)
         _add_writing(app, service, engine)
@@ -130,11 +60,11 @@ def make_app(engine: Engine, settings: Settings) -> FastAPI:
 def _add_pages(app: FastAPI, service: Service) -> None:
     page = resources.files("zhllm.tools._server").joinpath("page.html").read_text(encoding="utf-8")
 
-    @app.get("/", response_class=HTMLResponse)
+    @app.api_route("/", methods=["GET", "HEAD"], response_class=HTMLResponse)
     async def chat_page() -> Response:
         return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -182,48 +112,13 @@ def _add_writing(app: FastAPI, service: Service, engine: LocalEngine) -> None:
         texts, adapter = asked.texts(), service.adapter_of(asked)
         service.check_room()
         async with service.place():
-            vectors, tokens = await service.in_thread(engine.embed, texts, adapter)
+            working = service.in_thread(engine.embed, texts, adapter)
+            vectors, tokens = await service.while_wanted(request, working)
         service.counters.tokens.update(prompt=tokens)
         encode = _base64 if asked.encoding_format == "base64" else list
         data = [{"object": "embedding", "index": i, "embedding": encode(v)} for i, v in enumerate(vectors)]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return _json({"object": "list", "model": asked.model or service.settings.name, "data": data, "usage": usage})
-
-
-def _add_proxy(app: FastAPI, service: Service, engine: RemoteEngine) -> None:
-    """What is asked goes to another server as it stands, but for the name of the model."""
-
-    async def forward(request: Request) -> Response:
-        asked = parse(Asked, await request.body())
-        name = service.adapter_of(asked) or engine.model
-        body = orjson.dumps({**orjson.loads(await request.body()), "model": name})
-        service.check_room()
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(service.place())
-            path = request.url.path.removeprefix("/v1")
-            status, kind, data = await service.in_thread(engine.forward, path, body)
-            stack.push_async_callback(service.in_thread, data.close)
-            return _Forwarded(_in_threads(service, data), status, kind, stack.pop_all())
-
-    for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings"):
-        app.add_api_route(path, forward, methods=["POST"])
-
-
-class _Forwarded(StreamingResponse):
-    """Another server's answer; what it holds is let go of however it ends, also before it began."""
-
-    def __init__(self, content: AsyncIterator[bytes], status: int, kind: str, held: AsyncExitStack) -> None:
-        super().__init__(content, status, media_type=kind)
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._held:
-            await super().__call__(scope, receive, send)
-
-
-async def _in_threads(service: Service, data: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while (part := await service.in_thread(next, data, b"")) != b"":
-        yield part
 
 
 def _fitting(make_ids: Callable[[Any], list[int]], what: Any, param: str) -> list[int]:
@@ -276,7 +171,7 @@ async def _answer(
     if asked.stream:
         events = _events(service, asked, writing[0], head, shape)
         return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-    texts = await _until_disconnect(request, service, asyncio.gather(*(_whole(service, w) for w in writing)))
+    texts = await service.while_wanted(request, asyncio.gather(*(_whole(service, w) for w in writing)))
     choices = [
         {"index": i, **shape.said(text), "logprobs": None, "finish_reason": w.finish}
         for i, (text, w) in enumerate(zip(texts, writing, strict=True))
@@ -287,22 +182,6 @@ async def _answer(
 async def _whole(service: Service, written: Written) -> str:
     async with service.place():
         return "".join([part async for part in service.parts(written)])
-
-
-async def _until_disconnect(request: Request, service: Service, work: Awaitable[list[str]]) -> list[str]:
-    """The result of some work, which ends when nobody waits for it any more."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not (await asyncio.wait([task], timeout=0.5))[0]:
-            if await request.is_disconnected():
-                service.counters.disconnects += 1
-                raise RequestError("the client is gone", status=499)
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 async def _events(
@@ -348,6 +227,8 @@ def _json(value: object) -> Response:
 def _as_request_error(error: Exception) -> RequestError:
     if isinstance(error, RequestError):
         return error
+    if isinstance(error, HTTPException):
+        return RequestError(str(error.detail).lower(), status=error.status_code)
     if isinstance(error, DataError):
         return RequestError(str(error))
     known = isinstance(error, ZhllmError)

@@ -74,14 +74,15 @@ class Gate:
     def _check_sender(self, path: str, headers: Headers) -> None:
         host = headers.get("host", "")
         name, _, port = host.rpartition(":")
-        name = name if port.isdigit() else host
+        name = (name if port.isdigit() else host).lower()
         if self.settings.hosts is not None and name not in self.settings.hosts:
             # A page of another site whose name was made to point here (DNS rebinding).
             raise RequestError(f'this server does not answer as "{name}"', status=403)
         if path in OPEN or self.settings.key is None:
             return
-        given = headers.get("authorization", "").removeprefix("Bearer ").encode()
-        if not secrets.compare_digest(given, self.settings.key.encode()):
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        given = given if scheme.lower() == "bearer" else ""
+        if not secrets.compare_digest(given.strip().encode(), self.settings.key.encode()):
             message = "the API key is missing or wrong (Authorization: Bearer KEY)"
             raise RequestError(message, code="invalid_api_key", status=401)
 
