@@ -8,7 +8,7 @@ from pydantic import Field
 
 from zhllm.config import Config, InputPath, InputPaths, NamedInputPaths, PromptFormatName
 
-TaskName = Literal["bits", "questions", "choice"]
+TaskName = Literal["bits", "questions", "choice", "generate", "health"]
 
 
 class EvaluateConfig(Config):
@@ -19,7 +19,9 @@ class EvaluateConfig(Config):
     against: InputPath | None = Field(None, description="A second model to score beside it (the base).")
     task: tuple[TaskName, ...] = Field(
         min_length=1,
-        description="bits: bits per character of text; questions: answers to a question set; choice: multiple choice.",
+        description="bits: bits per character of text; questions: answers to a question set; choice: multiple choice; "
+        "generate: answers against references (exact match, F1, BLEU, ROUGE-L, METEOR, final number); "
+        "health: signs of a broken model, no data needed.",
     )
     data: NamedInputPaths = Field(
         (),

@@ -24,17 +24,20 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     zhllm evaluate --model merged --task bits choice --data bits=clean/ choice=exam.csv -o scores
     """
     from zhllm.progress import append_jsonl
+    from zhllm.stages import _evaluate_generation as generation
     from zhllm.stages import _evaluate_tasks as tasks
     from zhllm.stages._evaluate_report import write_report
 
     subjects = [tasks.Subject(config.model, config.adapter, "model")]
     if config.against is not None:
         subjects.append(tasks.Subject(config.against, None, "against"))
+    known = {"bits": tasks.bits, "questions": tasks.questions, "choice": tasks.choice,
+             "generate": generation.generate, "health": generation.health}  # fmt: skip
     results: dict[str, dict[str, tasks.TaskResult]] = {}
     paths = {task: list(paths_of(config, task)) for task in config.task}
     for subject in subjects:
         for task in config.task:
-            found = getattr(tasks, task)(config, subject, paths[task])
+            found = known[task](config, subject, paths[task])
             results.setdefault(subject.role, {})[task] = found
             name = "answers.jsonl" if task == "questions" else f"{task}.jsonl"
             for record in found.records:
@@ -59,8 +62,12 @@ def paths_of(config: EvaluateConfig, task: str) -> Iterator[Path]:
 
 def _is_for(path: Path, task: str, is_only_task: bool) -> bool:
     """Whether unnamed data belong to a task; a single task gets everything, but for bits of a question set."""
+    if task == "health":
+        return False
     if is_only_task and task != "bits":
         return True
+    if task == "generate":
+        return path.suffix in (".json", ".jsonl") and not is_question_set(path)
     if is_question_set(path) or task == "questions":
         return task == "questions" and is_question_set(path)
     from zhllm.evals.choice_sets import is_choice_data

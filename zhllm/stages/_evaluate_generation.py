@@ -1,0 +1,96 @@
+"""The tasks of `evaluate` that read what a model writes: references, and signs of a model that is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from zhllm.errors import DataError
+from zhllm.evals.generation import PER_ITEM, best, bleu, bleu_counts, number_match
+from zhllm.evals.generation_sets import read_items
+from zhllm.evals.health import health_prompts, signs_of
+from zhllm.evals.intervals import ROUNDS, Score, mean_score
+from zhllm.infer.engine import open_engine
+from zhllm.infer.sampling import Sampling
+from zhllm.stages._evaluate_config import EvaluateConfig
+from zhllm.stages._evaluate_tasks import (
+    ADAPTER,
+    ANSWERED_AT_ONCE,
+    Measured,
+    Subject,
+    TaskResult,
+    answers,
+    digest_of,
+    fallback_of,
+)
+
+# BLEU is of a whole set, so each round of its bootstrap adds up the counts of the items drawn.
+BLEU_ROUNDS = ROUNDS // 4
+
+
+def generate(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+    """Greedy answers against references: exact match, F1, BLEU, ROUGE-L, METEOR, and the final number."""
+    if not paths:
+        raise DataError("--task generate: --data names no prompts with answers (jsonl, or a SQuAD-like json).")
+    items = read_items(paths)
+    replies = answers(config, subject, [item.prompt for item in items])
+    pairs = list(zip(items, replies, strict=True))
+    by_item: dict[str, list[float]] = {
+        name: [best(measure, reply, item.references) for item, reply in pairs] for name, measure in PER_ITEM.items()
+    }
+    measured = [Measured(f"generate_{name}", mean_score(values), values) for name, values in by_item.items()]
+    counts = [bleu_counts(reply, item.references) for item, reply in pairs]
+    measured.append(Measured("generate_bleu", _bleu_score(counts)))
+    if numbers := [best(number_match, reply, item.references) for item, reply in pairs if item.is_number]:
+        measured.append(Measured("generate_number", mean_score(numbers), numbers))
+    records = [
+        {"id": item.id, "prompt": item.prompt, "references": item.references, "reply": reply,
+         **{name: round(values[i], 4) for name, values in by_item.items()}}
+        for i, (item, reply) in enumerate(pairs)
+    ]  # fmt: skip
+    asked = [[item.prompt, item.references] for item in items]
+    protocol = {"hash": digest_of("generate", asked, config.max_tokens), "max_tokens": config.max_tokens}
+    return TaskResult(measured, protocol, {"generate_items": len(items)}, records=records)
+
+
+def _bleu_score(counts: Sequence[Sequence[int]]) -> Score:
+    table, rng = np.array(counts), np.random.default_rng(0)
+    rounds = [bleu(table[rng.integers(0, len(table), len(table))].sum(0)[None].tolist()) for _ in range(BLEU_ROUNDS)]
+    low, high = np.quantile(rounds, (0.025, 0.975))
+    return Score(bleu(counts), float(low), float(high), len(counts))
+
+
+def health(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+    """The share of answers to a fixed set of prompts that stop, and of those that show each sign of a broken model."""
+    prompts = health_prompts()
+    replies = _replies(config, subject, [prompt.text for prompt in prompts])
+    signs = [signs_of(prompt, *reply) for prompt, reply in zip(prompts, replies, strict=True)]
+    measured = []
+    for name in ("is_healthy", *asdict(signs[0])):
+        values = [float(getattr(found, name)) for found in signs]
+        measured.append(Measured(f"health_{name.removeprefix('is_')}", mean_score(values), values))
+    records = [
+        {"prompt": prompt.text, "language": prompt.language, "reply": text, **asdict(found)}
+        for prompt, (text, _), found in zip(prompts, replies, signs, strict=True)
+    ]
+    asked = [[prompt.text, prompt.language] for prompt in prompts]
+    protocol = {"hash": digest_of("health", asked, config.max_tokens), "max_tokens": config.max_tokens}
+    return TaskResult(measured, protocol, {"health_prompts": len(prompts)}, records=records)
+
+
+def _replies(config: EvaluateConfig, subject: Subject, asked: Sequence[str]) -> list[tuple[str, bool]]:
+    """The greedy answer to each question and whether the model ended it."""
+    adapters = {} if subject.adapter is None else {ADAPTER: subject.adapter}
+    sampling = Sampling(max_tokens=config.max_tokens)
+    with open_engine(subject.model, fallback_of(config, subject), ANSWERED_AT_ONCE, adapters) as engine:
+
+        def reply(question: str) -> tuple[str, bool]:
+            written = engine.stream([{"role": "user", "content": question}], sampling, ADAPTER if adapters else None)
+            return "".join(written), written.finish == "stop"
+
+        with ThreadPoolExecutor(ANSWERED_AT_ONCE) as pool:
+            return list(pool.map(reply, asked))
