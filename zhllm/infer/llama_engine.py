@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
@@ -12,7 +13,6 @@ from zhllm.errors import DataError, StageError
 from zhllm.infer.llamacpp import LlamaServer
 from zhllm.infer.sampling import Sampling, until_stop
 from zhllm.infer.writing import LocalEngine, Written, choose_format
-from zhllm.progress import say
 from zhllm.text.prompt_format import Message
 
 # llama.cpp takes the memory of the whole context at the start: 4 GB for a Llama-2-7B at 8192.
@@ -100,7 +100,7 @@ class LlamaEngine(LocalEngine):
     def _revive(self) -> None:
         for server in filter(None, (self._server, self._embedder)):
             if server.revive():
-                say("llama.cpp had ended and was started anew")
+                logging.getLogger(__name__).warning("llama.cpp had ended and was started anew")
 
     def _fitting(self, ids: list[int]) -> list[int]:
         if len(ids) >= self.context:
