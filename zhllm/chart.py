@@ -59,6 +59,24 @@ def line_chart(series: Sequence[Series], x: Axis, y: Axis, title: str = "") -> H
     return _figure(title, legend, _svg(about, drawn), _lost(lost))
 
 
+def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, title: str = "") -> Html:
+    """A dot for each (name, x, y) that both axes can hold, its name beside it."""
+    held = [(name, _held(a, x.log), _held(b, y.log)) for name, a, b in points]
+    whole = [(name, a, b) for name, a, b in held if a is not None and b is not None]
+    if not whole:
+        return _figure(title, Html('<p class="note">No data.</p>\n'))
+    frame = _Frame.around([(a, b) for _, a, b in whole], x, y)
+    drawn = [frame.axes(x, y)]
+    for index, (name, a, b) in enumerate(whole):
+        drawn += _dots(frame, [(a, b)], index, (name, x.title, y.title))
+        is_right = frame.x.at(a) > (frame.x.start + frame.x.end) / 2
+        side, anchor = (-9, "end") if is_right else (9, "start")
+        place = f'x="{frame.x.at(a) + side:.1f}" y="{frame.y.at(b) - 7:.1f}"'
+        drawn.append(f'<text {place} text-anchor="{anchor}">{escape(name)}</text>')
+    about = f"{title or y.title}: {', '.join(name for name, *_ in whole)}"
+    return _figure(title, _svg(about, drawn), _lost(len(held) - len(whole)))
+
+
 def rank_frequency(name: str, counts: Iterable[int], x: str, y: str, title: str = "") -> Html:
     """How often the most frequent, the second, ... was seen, both axes logarithmic; those never seen are left out."""
     seen = sorted((c for c in counts if c > 0), reverse=True)

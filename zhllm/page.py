@@ -245,7 +245,7 @@ def _is_of_numbers(cells: Sequence[Cell]) -> bool:
     return bool(cells) and not any(written)
 
 
-_WRITTEN_NUMBER = re.compile(r"(–|[+-]?[\d,.]+\u00a0%)\Z")
+_WRITTEN_NUMBER = re.compile(r"(–|[+\u2212-]?[\d,.]+\u00a0%)\Z")
 
 
 def _cell(value: Cell, column: Column, right: bool) -> str:

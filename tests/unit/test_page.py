@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree, html
 
-from zhllm.chart import Axis, Series, bar_chart, binned, histogram, line_chart, rank_frequency
+from zhllm.chart import Axis, Series, bar_chart, binned, histogram, line_chart, rank_frequency, scatter
 from zhllm.page import Column, Html, Page, Tile, Token, details, escape, heading, note, number, paragraph, percent
 
 from zhllm.page import difference, excerpt, table, tiles, tokens, visible, visible_ends  # isort: skip
@@ -215,3 +215,13 @@ def test_no_number_breaks_a_chart(points: list[tuple[float, float]], log_x: bool
     assert "nan" not in drawn.lower() and not re.search(r'="-?inf', drawn)
     for found in re.findall(r"<svg.*?</svg>", made, re.S):
         etree.fromstring(found)
+
+
+def test_a_scatter_names_its_dots_inside_the_frame() -> None:
+    points = [("q4_k_m", 3.2, 0.03), ("f16", 9.9, 3e-7), ("<b>", 5.0, 1e-3), ("lost", 1.0, 0.0)]
+    made = etree.fromstring(scatter(points, Axis("MB", from_zero=True), Axis("KL", log=True), "sizes"))
+    named = {"".join(t.itertext()): t for t in made.iter("text")}
+    assert {"q4_k_m", "f16", "<b>"} <= named.keys() and "lost" not in named
+    assert (named["q4_k_m"].get("text-anchor"), named["f16"].get("text-anchor")) == ("start", "end")
+    assert len(list(made.iter("circle"))) == 3 and "1 point" in etree.tostring(made, encoding="unicode")
+    assert "No data" in scatter([], Axis("MB"), Axis("KL"))

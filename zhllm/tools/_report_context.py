@@ -30,7 +30,7 @@ class Report:
     def own_report(self, step: Step) -> Html:
         """A link to the step's own page, where it has one."""
         path = step.folder / "report.html"
-        return self.link(path, f"{step.name}/report.html") if path.is_file() else Html("")
+        return self.link(path, self.words("full_report")) if path.is_file() else Html("")
 
     def title(self, step: Step) -> Html:
         """A step's name as a heading, and its own page beside it."""

@@ -15,11 +15,13 @@ _COLOURS = 6
 _STATES = {DONE: "done", STALE: "stale", DAMAGED: "damaged", WAITING: "waiting"}
 
 STYLE = f"""\
-.route{{display:flex;gap:.75rem;margin:1rem 0;align-items:flex-start}}
-.route svg{{flex:none;display:block}}
-.route ol{{list-style:none;margin:0;padding:0;flex:1;min-width:0}}
-.route li{{height:{ROW}px;display:grid;align-content:center;align-items:center;gap:0 .875rem;
-grid-template-columns:minmax(0,1fr) 6rem 5.5rem 5rem 7.5rem;border-bottom:1px solid var(--grid);line-height:1.35}}
+.route{{list-style:none;margin:1rem 0;padding:0}}
+.route li{{position:relative;height:{ROW}px;padding-left:calc(var(--map) + .75rem);display:grid;align-content:center;
+align-items:center;gap:0 .875rem;grid-template-columns:minmax(0,1fr) 6rem 5.5rem 5rem 7.5rem;line-height:1.35;
+break-inside:avoid}}
+.route li::after{{content:"";position:absolute;left:calc(var(--map) + .75rem);right:0;bottom:0;
+border-bottom:1px solid var(--grid)}}
+.route svg{{position:absolute;left:0;top:0;display:block}}
 .route .what{{min-width:0}}
 .route .what>*{{display:block;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}}
 .route b{{font-weight:650}}
@@ -34,11 +36,11 @@ grid-template-columns:minmax(0,1fr) 6rem 5.5rem 5rem 7.5rem;border-bottom:1px so
 .stop.waiting{{color:var(--soft);stroke-dasharray:2 2}}
 .stop.stale,.stop.damaged{{stroke:var(--s2)}}
 .stop.damaged{{fill:var(--s2)}}
-@media(max-width:46rem){{.route{{gap:.5rem}}.route li{{grid-template-columns:minmax(0,1fr) auto;gap:0 .5rem}}
+@media(max-width:46rem){{.route li{{grid-template-columns:minmax(0,1fr) auto;gap:0 .5rem}}
 .route .bar-cell,.route .about{{display:none}}.route .n{{font-size:.8125rem}}
 .route .n+.n,.route .digest{{display:none}}}}
 @media(min-width:46.01rem){{.phone-part{{display:none}}}}
-@media print{{.route li,.route svg{{break-inside:auto}}.route *{{print-color-adjust:exact}}}}
+@media print{{.route *{{print-color-adjust:exact}}}}
 """
 
 
@@ -71,20 +73,22 @@ def columns_of(steps: Sequence[Step]) -> tuple[list[int], list[Track]]:
 
 
 def picture(run: Run, words: Words) -> Html:
-    """The picture and its rows: name, time, size, digest and state of every step."""
+    """The map, a slice in each row so that pages can part it, with name, time, size, digest and state."""
     columns, tracks = columns_of(run.steps)
     width = 2 * EDGE + PITCH * max(columns, default=0)
-    height = ROW * len(run.steps)
-    drawn = [_track(track, columns, run.steps) for track in tracks]
-    drawn += [_stop(n, column, step, words) for n, (column, step) in enumerate(zip(columns, run.steps, strict=True))]
-    about = escape(words("line_about", count=len(run.steps)))
-    svg = (
-        f'<svg class="map" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{about}">\n' + "\n".join(drawn) + "\n</svg>"
-    )
     longest = max((step.seconds or 0.0 for step in run.steps), default=0.0) or 1.0
-    rows = "".join(_row(step, longest, words) for step in run.steps)
-    return Html(f'<div class="route">{svg}\n<ol>\n{rows}</ol></div>\n')
+    rows = []
+    for n, step in enumerate(run.steps):
+        passing = [track for track in tracks if track.start <= n <= track.ends[-1]]
+        drawn = [_track(track, columns, run.steps) for track in passing] + [_stop(n, columns[n], step, words)]
+        about = escape(f"{step.name}{words.colon}{words('state_' + step.state)}")
+        svg = (
+            f'<svg class="map" width="{width}" height="{ROW}" viewBox="0 {ROW * n} {width} {ROW}" role="img" '
+            f'aria-label="{about}">' + "".join(drawn) + "</svg>"
+        )
+        rows.append(_row(step, svg, longest, words))
+    about = escape(words("line_about", count=len(run.steps)))
+    return Html(f'<ol class="route" style="--map:{width}px" aria-label="{about}">\n{"".join(rows)}</ol>\n')
 
 
 def _x(column: int) -> int:
@@ -116,7 +120,7 @@ def _stop(row: int, column: int, step: Step, words: Words) -> str:
     )
 
 
-def _row(step: Step, longest: float, words: Words) -> str:
+def _row(step: Step, svg: str, longest: float, words: Words) -> str:
     seconds = "" if step.seconds is None else words.duration(step.seconds)
     held = "" if step.size_bytes is None else size(step.size_bytes)
     share = 100 * (step.seconds or 0.0) / longest
@@ -128,7 +132,7 @@ def _row(step: Step, longest: float, words: Words) -> str:
     told = figures or step.about
     phone = "".join(f" \u00b7 {part}" for part in (held, "" if step.state == DONE else state) if part)
     return (
-        f'<li title="{escape(step.about)}"><span class="what"><b><a href="#step-{escape(step.name)}">'
+        f'<li title="{escape(step.about)}">{svg}<span class="what"><b><a href="#step-{escape(step.name)}">'
         f"{escape(step.name)}</a></b><small>{escape(words.stage(step.stage))}"
         f'<span class="phone-part">{escape(phone)}</span>'
         f'<span class="about"> \u00b7 {escape(told)}</span></small></span>'

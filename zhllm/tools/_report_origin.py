@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from zhllm import page
 from zhllm.page import Html, Tile, escape, number
@@ -68,13 +69,19 @@ def _row(report: Report, step: Step) -> str:
 
 
 def _source(report: Report, source: Source) -> str:
-    name = f"{source.step}/{source.file}" if source.file else source.step or source.path or "?"
+    name = f"{source.step}/{source.file}" if source.file else source.step or _shown(source.path)
     where = f'<a href="#step-{escape(source.step)}">{escape(name)}</a>' if source.step else escape(name)
     state = "" if source.state == "same" else f" \u00b7 {escape(report.words('src_' + source.state))}"
     digest = escape(source.digest[:DIGITS])
     return (
         f'<small>{escape(source.setting)}</small> {where} <code title="{escape(source.digest)}">{digest}</code>{state}'
     )
+
+
+def _shown(path: str) -> str:
+    """A path from outside; of a long one the end: whose home it was is nobody's business."""
+    parts = Path(path).parts
+    return path or "?" if len(parts) <= 3 and not Path(path).is_absolute() else "/".join(("\u2026", *parts[-2:]))
 
 
 def environment(report: Report) -> list[Html]:
@@ -96,7 +103,7 @@ def environment(report: Report) -> list[Html]:
             found.setdefault(str(name), {})[str(version)] = None
     rows = [[name, _versions(report, list(versions))] for name, versions in found.items()]
     if run.recipe:
-        rows.append([words("recipe"), run.recipe])
+        rows.append([words("recipe"), _shown(run.recipe)])
     parts = [page.tiles(tiles), page.table([words("package"), words("version")], rows)]
     return [*parts, page.details(words("settings"), *_settings(report))]
 

@@ -135,12 +135,12 @@ def _sizes(report: Report, types: Mapping[str, Mapping[str, Any]]) -> list[Html]
         ("bits_per_char", "size_bpc", Axis(words("bits_axis"))),
     ):
         series = [
-            Series(kind, [(row["bytes"] / 1e6, value)])
+            (kind, row["bytes"] / 1e6, value)
             for kind, row in types.items()
             if (value := finite(row, field)) is not None and (value > 0 or not axis.log)
         ]
         if series:
-            drawn.append(chart.line_chart(series, Axis(words("size_axis"), from_zero=True), axis, words(title)))
+            drawn.append(chart.scatter(series, Axis(words("size_axis"), from_zero=True), axis, words(title)))
     return [page.grid(*drawn), page.note(words("export_about"))] if drawn else []
 
 

@@ -51,6 +51,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "state_unfinished": ("unfinished", "未完成"),
     "state_waiting": ("waiting", "未开始"),
     "its_report": ("report", "报告"),
+    "full_report": ("full report", "完整报告"),
     "line_about": ("{count} steps and what each was made from", "{count} 个步骤及其来源"),
     # Remarks.
     "not_in_recipe": ("is in this folder, but not in the recipe", "在此文件夹中，但不在配方里"),
@@ -354,6 +355,8 @@ class Words:
         hours, minutes = divmod(minutes, 60)
         units = (("h", "min", "s"), ("小时", "分", "秒"))[self._place]
         gap, between = ("\u00a0", " ") if self._place == 0 else ("", "")
+        if minutes >= 10 and not hours:
+            return f"{round(seconds / 60)}{gap}{units[1]}"
         if seconds < 60:
             return f"{number(seconds, 1)}{gap}{units[2]}"
         if hours:
