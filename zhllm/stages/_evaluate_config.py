@@ -8,7 +8,7 @@ from pydantic import Field
 
 from zhllm.config import Config, InputPath, InputPaths, NamedInputPaths, PromptFormatName
 
-TaskName = Literal["bits", "questions", "choice", "generate", "health"]
+TaskName = Literal["bits", "questions", "choice", "generate", "code", "health"]
 
 
 class EvaluateConfig(Config):
@@ -21,6 +21,7 @@ class EvaluateConfig(Config):
         min_length=1,
         description="bits: bits per character of text; questions: answers to a question set; choice: multiple choice; "
         "generate: answers against references (exact match, F1, BLEU, ROUGE-L, METEOR, final number); "
+        "code: HumanEval or MBPP tasks, run in a sandbox; "
         "health: signs of a broken model, no data needed.",
     )
     data: NamedInputPaths = Field(
@@ -39,6 +40,7 @@ class EvaluateConfig(Config):
         description="choice: the likelihood of the option's letter, of its full text (sum and per character), or both.",
     )
     chat: bool = Field(False, description="choice: put questions in the model's chat template, examples as turns.")
+    allow_code: bool = Field(False, description="code: run what the model writes, with limits of time and memory.")
     examples: InputPaths = Field((), description="choice: files or folders of worked examples instead of dev/.")
     columns: tuple[str, ...] = Field(
         (), description="choice: columns of your own file: question=NAME answer=NAME options=NAME,NAME,..."

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zhllm.errors import DataError
+from zhllm.errors import ConfigError, DataError
+from zhllm.evals.code_tasks import program_of, read_code_tasks, run_program
 from zhllm.evals.generation import PER_ITEM, best, bleu, bleu_counts, number_match
 from zhllm.evals.generation_sets import read_items
 from zhllm.evals.health import health_prompts, signs_of
@@ -55,6 +56,26 @@ def generate(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> Tas
     asked = [[item.prompt, item.references] for item in items]
     protocol = {"hash": digest_of("generate", asked, config.max_tokens), "max_tokens": config.max_tokens}
     return TaskResult(measured, protocol, {"generate_items": len(items)}, records=records)
+
+
+def code(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+    """Code tasks: the share whose tests pass with the greedy answer (pass@1), run in a sandbox."""
+    if not config.allow_code:
+        raise ConfigError("--task code runs what the model writes, in a sandbox with limits. Allow it: --allow-code.")
+    if not paths:
+        raise DataError("--task code: --data names no tasks in HumanEval's or MBPP's layout (jsonl).")
+    tasks = read_code_tasks(paths)
+    replies = answers(config, subject, [task.prompt for task in tasks])
+    outcomes = [run_program(program_of(task, reply)) for task, reply in zip(tasks, replies, strict=True)]
+    values = [float(outcome == "passed") for outcome in outcomes]
+    records = [
+        {"id": task.id, "prompt": task.prompt, "reply": reply, "outcome": outcome}
+        for task, reply, outcome in zip(tasks, replies, outcomes, strict=True)
+    ]
+    asked = [[task.prompt, task.before, task.tests] for task in tasks]
+    protocol = {"hash": digest_of("code", asked, config.max_tokens), "max_tokens": config.max_tokens}
+    measured = [Measured("code_pass_at_1", mean_score(values), values)]
+    return TaskResult(measured, protocol, {"code_tasks": len(tasks)}, records=records)
 
 
 def _bleu_score(counts: Sequence[Sequence[int]]) -> Score:

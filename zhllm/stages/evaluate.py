@@ -32,7 +32,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     if config.against is not None:
         subjects.append(tasks.Subject(config.against, None, "against"))
     known = {"bits": tasks.bits, "questions": tasks.questions, "choice": tasks.choice,
-             "generate": generation.generate, "health": generation.health}  # fmt: skip
+             "generate": generation.generate, "code": generation.code, "health": generation.health}  # fmt: skip
     results: dict[str, dict[str, tasks.TaskResult]] = {}
     paths = {task: list(paths_of(config, task)) for task in config.task}
     for subject in subjects:
@@ -66,6 +66,8 @@ def _is_for(path: Path, task: str, is_only_task: bool) -> bool:
         return False
     if is_only_task and task != "bits":
         return True
+    if task == "code":
+        return False  # several tasks: name it, code=PATH
     if task == "generate":
         return path.suffix in (".json", ".jsonl") and not is_question_set(path)
     if is_question_set(path) or task == "questions":
