@@ -8,7 +8,7 @@ from pydantic import Field
 
 from zhllm.config import Config, InputPath, InputPaths, NamedInputPaths, PromptFormatName
 
-TaskName = Literal["bits", "questions", "choice", "generate", "code", "health"]
+TaskName = Literal["bits", "questions", "choice", "generate", "code", "health", "preference", "memory"]
 
 
 class EvaluateConfig(Config):
@@ -22,7 +22,8 @@ class EvaluateConfig(Config):
         description="bits: bits per character of text; questions: answers to a question set; choice: multiple choice; "
         "generate: answers against references (exact match, F1, BLEU, ROUGE-L, METEOR, final number); "
         "code: HumanEval or MBPP tasks, run in a sandbox; "
-        "health: signs of a broken model, no data needed.",
+        "health: signs of a broken model, no data needed; preference: pairs whose chosen answer is likelier; "
+        "memory: canaries of clean --canaries that the model can write.",
     )
     data: NamedInputPaths = Field(
         (),

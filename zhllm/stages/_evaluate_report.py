@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Results = Mapping[str, Mapping[str, "TaskResult"]]
 # What each task is called on the page.
 TITLES = {"bits": "Bits per character", "questions": "Questions", "choice": "Multiple choice",
-          "generate": "Generation", "code": "Code", "health": "Health"}  # fmt: skip
+          "generate": "Generation", "code": "Code", "health": "Health",
+          "preference": "Preferences", "memory": "Memorisation"}  # fmt: skip
 
 
 def write_report(out: Path, results: Results) -> None:

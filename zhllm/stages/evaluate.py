@@ -25,6 +25,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     """
     from zhllm.progress import append_jsonl
     from zhllm.stages import _evaluate_generation as generation
+    from zhllm.stages import _evaluate_likelihood as likelihood
     from zhllm.stages import _evaluate_tasks as tasks
     from zhllm.stages._evaluate_report import write_report
 
@@ -32,7 +33,8 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     if config.against is not None:
         subjects.append(tasks.Subject(config.against, None, "against"))
     known = {"bits": tasks.bits, "questions": tasks.questions, "choice": tasks.choice,
-             "generate": generation.generate, "code": generation.code, "health": generation.health}  # fmt: skip
+             "generate": generation.generate, "code": generation.code, "health": generation.health,
+             "preference": likelihood.preference, "memory": likelihood.memory}  # fmt: skip
     results: dict[str, dict[str, tasks.TaskResult]] = {}
     paths = {task: list(paths_of(config, task)) for task in config.task}
     for subject in subjects:
@@ -66,8 +68,8 @@ def _is_for(path: Path, task: str, is_only_task: bool) -> bool:
         return False
     if is_only_task and task != "bits":
         return True
-    if task == "code":
-        return False  # several tasks: name it, code=PATH
+    if task in ("code", "preference", "memory"):
+        return False  # beside other tasks these are named: code=PATH
     if task == "generate":
         return path.suffix in (".json", ".jsonl") and not is_question_set(path)
     if is_question_set(path) or task == "questions":
