@@ -15,7 +15,7 @@ DIRT = (
     "１３８１２３４５６７８", "微信：abc12345", "a@b.com", "\x07", "\u200b", "ä½ å¥½ä¸–ç•Œ", "浣犲ソ涓栫晫",
     "\ufffd", "這個們來時說國為會對過學與後", "日本語です", "Привет мир", "café résumé naïve", "```python\n",
     "，", "the", "的", "𠀀𪚥", "👩‍🚀", "nan", "...", "42", "mixed 中文 words", "说明文字" * 20,
-    "some long words " * 12,
+    "some long words " * 12, "\0", "ΟΔΟΣ", "3.5", "，", ". ", "3.，5",
 )  # fmt: skip
 TEXTS = st.lists(st.sampled_from(DIRT), min_size=1, max_size=4).map("".join)
 MESSAGES = st.lists(
@@ -63,7 +63,9 @@ def test_a_record_is_judged_alike_in_any_block(
 
 
 @SLOW
-@given(st.lists(CHATS | PREFERENCES, max_size=6))
+@given(
+    st.lists(CHATS | PREFERENCES, max_size=6) | st.lists(CHATS.filter(lambda chat: len(chat.messages) == 2), max_size=9)
+)
 def test_lines_digests_and_keys_of_many_are_those_of_each(items: list[Item]) -> None:
     lines, digests = lines_and_digests(items)
     assert lines == [item.to_json() for item in items]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import orjson
 import xxhash
 
-from zhllm.text.chats import Chat, Preference, prompt_text
+from zhllm.text.chats import Chat, Preference, plain_texts, prompt_text
 
 CHATS, PREFERENCES = "chats", "preferences"
 KINDS = (CHATS, PREFERENCES)
@@ -50,7 +50,12 @@ def key_of(item: Item) -> bytes:
 
 def keys_of(items: Sequence[Item]) -> list[bytes]:
     """`key_of` each item."""
-    return [key_of(item) for item in items]
+    pairs = [item for item in items if isinstance(item, Chat) and len(item.messages) == 2]
+    if len(pairs) < len(items):
+        return [key_of(item) for item in items]
+    asked = plain_texts([item.messages[0]["content"] for item in pairs])
+    dumps, digest = orjson.dumps, xxhash.xxh3_128_digest
+    return [digest(dumps(((item.messages[0]["role"], said),))) for item, said in zip(pairs, asked, strict=True)]
 
 
 def sample_of_item(item: Item) -> str:
