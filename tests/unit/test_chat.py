@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import select
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -196,3 +201,31 @@ def test_adapters_are_named(
 ) -> None:
     code, _, err = talk("", monkeypatch, capsys, *options)
     assert code == 2 and message in err
+
+
+def test_what_is_pasted_into_a_terminal_is_one_question() -> None:
+    pytest.importorskip("readline")
+    code = "from zhllm.tools.chat import _remember_lines, _typed\n_remember_lines(None)\nprint(ascii(_typed(True)))"
+    parent, terminal = pty.openpty()
+    env = {**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=terminal, stdout=terminal, stderr=terminal, env=env) as child:
+        try:
+            os.close(terminal)
+            shown = _until(parent, b"\x1b[?2004h")  # readline asks the terminal to mark what is pasted
+            if b"> " not in shown:
+                _until(parent, b"> ")
+            os.write(parent, "\x1b[200~第一行\nsecond 🦄\x1b[201~\r".encode())
+            assert ascii("第一行\nsecond 🦄").encode() in _until(parent, b"'\r\n")
+            assert child.wait(20) == 0
+        finally:
+            child.kill()
+    os.close(parent)
+
+
+def _until(fd: int, sign: bytes) -> bytes:
+    seen = b""
+    while sign not in seen:
+        assert select.select([fd], [], [], 20)[0], seen
+        seen += os.read(fd, 4096)
+    return seen

@@ -246,6 +246,8 @@ def _remember_lines(path: Path | None) -> None:
         import atexit
         import readline
 
+        # What is pasted is one question, however many lines it has (GNU readline 8; others ignore it).
+        readline.parse_and_bind("set enable-bracketed-paste on")
         if path is not None:
             with suppress(OSError):
                 readline.read_history_file(path)
