@@ -8,7 +8,7 @@ from pydantic import Field
 
 from zhllm.config import Config, InputPath, InputPaths, NamedInputPaths, PromptFormatName
 
-TaskName = Literal["bits", "questions", "choice", "generate", "code", "health", "preference", "memory"]
+TaskName = Literal["bits", "questions", "choice", "own", "generate", "code", "health", "preference", "memory"]
 
 
 class EvaluateConfig(Config):
@@ -20,6 +20,7 @@ class EvaluateConfig(Config):
     task: tuple[TaskName, ...] = Field(
         min_length=1,
         description="bits: bits per character of text; questions: answers to a question set; choice: multiple choice; "
+        "own: multiple choice made of your held-out documents; "
         "generate: answers against references (exact match, F1, BLEU, ROUGE-L, METEOR, final number); "
         "code: HumanEval or MBPP tasks, run in a sandbox; "
         "health: signs of a broken model, no data needed; preference: pairs whose chosen answer is likelier; "
@@ -41,6 +42,7 @@ class EvaluateConfig(Config):
         description="choice: the likelihood of the option's letter, of its full text (sum and per character), or both.",
     )
     chat: bool = Field(False, description="choice: put questions in the model's chat template, examples as turns.")
+    own_questions: int = Field(200, gt=0, description="own: questions of each kind (numbers, names, terms) at most.")
     allow_code: bool = Field(False, description="code: run what the model writes, with limits of time and memory.")
     examples: InputPaths = Field((), description="choice: files or folders of worked examples instead of dev/.")
     columns: tuple[str, ...] = Field(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Results = Mapping[str, Mapping[str, "TaskResult"]]
 # What each task is called on the page.
 TITLES = {"bits": "Bits per character", "questions": "Questions", "choice": "Multiple choice",
-          "generate": "Generation", "code": "Code", "health": "Health",
+          "own": "Your own documents", "generate": "Generation", "code": "Code", "health": "Health",
           "preference": "Preferences", "memory": "Memorisation"}  # fmt: skip
 
 

@@ -153,34 +153,57 @@ def fallback_of(config: EvaluateConfig, subject: Subject) -> str | None:
 
 def choice(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
     """Multiple choice by log-likelihood, under each way of scoring that was asked for."""
-    from zhllm.evals.choice import ChoiceProtocol, run_choice
     from zhllm.evals.choice_sets import Columns, read_sets
-    from zhllm.stages._evaluate_models import chat_format_of, open_scorer
 
     if not paths:
         raise DataError("--task choice: --data names no multiple-choice set (csv, jsonl, or a folder of them).")
     sets = read_sets(paths, Columns.parse(config.columns), config.examples)
+    return _choices(config, subject, sets, "choice")
+
+
+def own(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+    """Multiple choice made of held-out documents: numbers, names and terms masked."""
+    from zhllm.evals.own_documents import own_documents
+    from zhllm.text.read.shards import held_out
+
+    if not paths:
+        raise DataError("--task own: --data names no documents (a clean folder, parquet, jsonl or txt).")
+    sets, possible = own_documents([document.text for document in held_out(paths)], config.own_questions)
+    if not sets:
+        raise DataError(
+            f"--task own: {paths[0]} has no paragraph with a number, name or term and three others like it."
+        )
+    result = _choices(config, subject, sets, "own")
+    counts = ", ".join(f"{kind} {count}" for kind, count in possible.items())
+    result.notes.append(f"Questions that the documents could give: {counts}; --own-questions {config.own_questions}.")
+    return result
+
+
+def _choices(config: EvaluateConfig, subject: Subject, sets: Sequence[Any], task: str) -> TaskResult:
+    from zhllm.evals.choice import ChoiceProtocol, run_choice
+    from zhllm.stages._evaluate_models import chat_format_of, open_scorer
+
     chat = chat_format_of(subject.model, fallback_of(config, subject)) if config.chat else None
     result = TaskResult([], {})
     with open_scorer(subject.model, subject.adapter, chat) as scorer:
         for by in config.score_by:
             label = f"{subject.role}: {by} scoring"
             with bar(label, sum(len(s.questions) for s in sets), "questions") as shown:
-                protocol = ChoiceProtocol(config.shots, by, chat)
+                protocol = ChoiceProtocol(config.shots if task == "choice" else 0, by, chat)
                 found = run_choice(scorer, sets, protocol, lambda s: shown.advance(len(s.questions)))
-            _add_choice(result, found)
-        result.flat["choice_tokens_computed"] = scorer.tokens_computed
+            _add_choice(result, found, task)
+        result.flat[f"{task}_tokens_computed"] = scorer.tokens_computed
     digests = [result.protocol[by] for by in config.score_by]
     result.protocol |= {"hash": digest_of(*digests), "shots": config.shots, "chat": chat.name if chat else None}
     return result
 
 
-def _add_choice(result: TaskResult, found: Any) -> None:
+def _add_choice(result: TaskResult, found: Any, task: str) -> None:
     from zhllm.evals.choice import chosen_letters, macro, overall, tables
     from zhllm.evals.choice_sets import LETTERS
 
     by = found.protocol.by
-    ways = [("choice", False)] if by == "letter" else [("choice_text", False), ("choice_text_per_char", True)]
+    ways = [(task, False)] if by == "letter" else [(f"{task}_text", False), (f"{task}_text_per_char", True)]
     for name, per_char in ways:
         items = [item.share_right(per_char) for item in found.marked]
         result.measured.append(Measured(f"{name}_accuracy", overall(found, per_char), items))
@@ -188,7 +211,7 @@ def _add_choice(result: TaskResult, found: Any) -> None:
         for kind, scores in tables(found, per_char).items():
             result.tables |= {f"{name}: {kind}": scores} if scores else {}
     result.protocol[by] = found.digest
-    result.flat |= {"choice_questions": len(found.marked), f"choice_{by}_fewer_shots": found.dropped}
+    result.flat |= {f"{task}_questions": len(found.marked), f"{task}_{by}_fewer_shots": found.dropped}
     if found.dropped:
         say(f"{found.dropped} of {len(found.marked)} questions got fewer than {found.protocol.shots} examples to fit")
         result.notes.append(f"{found.dropped} questions got fewer worked examples, the oldest left out, to fit.")

@@ -32,7 +32,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     subjects = [tasks.Subject(config.model, config.adapter, "model")]
     if config.against is not None:
         subjects.append(tasks.Subject(config.against, None, "against"))
-    known = {"bits": tasks.bits, "questions": tasks.questions, "choice": tasks.choice,
+    known = {"bits": tasks.bits, "questions": tasks.questions, "choice": tasks.choice, "own": tasks.own,
              "generate": generation.generate, "code": generation.code, "health": generation.health,
              "preference": likelihood.preference, "memory": likelihood.memory}  # fmt: skip
     results: dict[str, dict[str, tasks.TaskResult]] = {}
