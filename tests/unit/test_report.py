@@ -34,7 +34,7 @@ def made(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stage("collect", root / "collect", source=[root / "zh.jsonl"])
     stage(
         "pretrain", root / "trained", model=root / "resized", data=root / "packed", trainable="new-rows+lora",
-        lora_rank=2, steps=3, rows_per_step=2, validate_every=1,
+        lora_rank=2, steps=3, rows_per_step=2, validate_every=1, gate="replay:+50%",
     )  # fmt: skip
     stage("merge", root / "merged", model=root / "resized", adapter=[root / "trained"])
     write_jsonl(root / "questions.jsonl", QUESTIONS)
@@ -102,6 +102,10 @@ def test_a_run_that_was_moved_is_found_by_digests_and_names(folder: Path) -> Non
     assert {step.state for step in found.steps} == {DONE}
     merged = found.named("merged")
     assert merged is not None and [s.step for s in merged.sources] == ["resized", "trained"]
+    (folder / "packed").rename(folder / "rows")
+    trained = read_run(folder).named("trained")
+    assert trained is not None and [s.step for s in trained.sources] == ["resized", "rows"], "found by its digest"
+    (folder / "rows").rename(folder / "packed")
     stage("clean", folder / "clean-zh", documents=[folder / "en.jsonl"], language="en", valid_share=0.2)
     packed = read_run(folder).named("packed")
     assert packed is not None and packed.state == STALE, "its corpus has the name of a step, and another digest"
@@ -116,7 +120,10 @@ def test_the_page_shows_what_the_stages_measured(made: Path) -> None:
     bits = metrics["bits"]
     assert f"{bits['bits_per_char']:.3f}" in shown and f"{bits['against_bits_per_char']:.3f}" in shown
     assert f"came in {metrics['clean-zh']['docs_in']}" in shown
-    assert "3 steps" in shown, "the training run"
+    assert "3 steps" in shown and "The gate replay:+50%" in shown, "the training run"
+    limit, _ = page.xpath('//svg[contains(@aria-label, "gate replay:+50%")]/circle/title[starts-with(., "gate")]')
+    before = metrics["trained"]["bits_per_char_valid_replay_before"]
+    assert limit.text.endswith(f"bits per character: {1.5 * before:.3f}")
     for title in (
         "The line",
         "Before and after",

@@ -16,6 +16,7 @@ from zhllm.tools._report_run import Step
 TRAINED = ("pretrain", "sft", "reward", "align")
 RECORDS = "metrics.jsonl"
 BITS = "bits_per_char"
+PLACES = ("valid_", "retained_", "")  # where validation sets stand in the names of their numbers
 SMOOTHED_OVER = 40  # points of the smoothed line
 
 Records = list[dict[str, Any]]
@@ -55,10 +56,11 @@ def _curves(report: Report, step: Step, records: Records) -> list[Html]:
     for name, points in lines.items():
         before = finite(step.metrics, f"{name}_before")
         start = [(0.0, before)] if before is not None and points[0][0] > 0 else []
-        if name.startswith(f"{BITS}_valid"):
+        if name.startswith(f"{BITS}_") and (before is not None or "_valid" in name):
             bits.append(Series(_set_name(report, name), [*start, *points]))
         elif name == "valid_loss":
             losses.append(Series(words("valid_loss"), [*start, *points]))
+    bits += _limit(report, step, lines) if bits else []
     drawn = []
     if bits:
         drawn.append(chart.line_chart(bits, along, Axis(words("bits_axis")), words("curves")))
@@ -71,6 +73,23 @@ def _curves(report: Report, step: Step, records: Records) -> list[Html]:
     return drawn
 
 
+def _limit(report: Report, step: Step, lines: Mapping[str, list[Point]]) -> list[Series]:
+    """The height over which a retained set breaks the gate, where the run has one and measured that set before."""
+    from zhllm.errors import ConfigError
+    from zhllm.train.gate import parse_gate
+
+    try:
+        name, share = parse_gate(str(step.config.get("gate") or ""))
+    except ConfigError:
+        return []
+    places = (f"{BITS}_{place}{name.replace('-', '_')}" for place in PLACES)
+    before = next((v for key in places if (v := finite(step.metrics, f"{key}_before")) is not None), None)
+    if before is None:
+        return []
+    ends = (0.0, max(points[-1][0] for points in lines.values()))
+    return [Series(report.words("gate_line", gate=step.config["gate"]), [(at, before * (1 + share)) for at in ends])]
+
+
 def _points(report: Report, step: Step, records: Records, name: str) -> list[Point]:
     points, lost = points_of(records, name) if name != "step" else ([], 0)
     if lost and any(key in name for key in ("loss", BITS)):
@@ -80,7 +99,7 @@ def _points(report: Report, step: Step, records: Records, name: str) -> list[Poi
 
 def _set_name(report: Report, name: str) -> str:
     """The name of a validation set: of "bits_per_char_valid_replay" it is "validation, replay"."""
-    rest = name.removeprefix(f"{BITS}_valid").strip("_").replace("_", " ")
+    rest = name.removeprefix(f"{BITS}_").removeprefix("valid").strip("_").replace("_", " ")
     return report.words("valid_loss") + (f"{report.words.comma}{rest}" if rest else "")
 
 

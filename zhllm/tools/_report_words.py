@@ -160,6 +160,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "losses": ("Loss", "损失"),
     "rates": ("Learning rate", "学习率"),
     "smoothed": ("training, mean of {n}", "训练，{n} 步均值"),
+    "gate_line": ("gate {gate}", "门限 {gate}"),
     "gate_held": (
         "The gate {gate} was never broken in {count} validations.",
         "门限 {gate} 在 {count} 次验证中从未被突破。",
