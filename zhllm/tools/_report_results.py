@@ -80,8 +80,9 @@ def _paired(report: Report, group: Group) -> Html:
     found = group.difference
     if found is None or len(group.rows) < 2:
         return Html("")
-    scale, unit = (100, "\u00a0%") if group.rows[0].score.is_share else (1, "")
-    told = {key: f"{scale * found[key]:+,.{1 if unit else 3}f}{unit}" for key in ("value", "low", "high")}
+    scale, digits = (100, 1) if group.rows[0].score.is_share else (1, 3)
+    told = {key: f"{scale * found[key]:+,.{digits}f}".replace("-", "\u2212") for key in ("value", "low", "high")}
+    told["value"] += report.words("points") if digits == 1 else ""
     mark = "" if found["low"] > 0 or found["high"] < 0 else report.words("unclear")
     return page.note(report.words("paired", **told, mark=mark))
 

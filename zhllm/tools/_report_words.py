@@ -98,6 +98,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Difference to the base, item by item: {value} ({low} to {high}){mark}",
         "与训练前逐项比较的差：{value}（{low} – {high}）{mark}",
     ),
+    "points": (" points", "个百分点"),
     "unclear": (", which may be luck", "，可能只是偶然"),
     "per_part": ("By part", "分项"),
     "no_scores": ("Nothing was evaluated.", "没有做评测。"),
