@@ -264,7 +264,7 @@ def test_paths_in_a_run_folder_are_steps_of_its_recipe(doc: Path) -> None:
             continue
         assert parts[1] in runs, f"{doc.name}: {word}"
         steps = {step.name: step.config for step in runs[parts[1]].steps}
-        assert parts[2] in {*steps, "summary.json", "run.json", "answers.json"}, f"{doc.name}: {word}"
+        assert parts[2] in {*steps, "summary.json", "run.json", "answers.json", "index.html"}, f"{doc.name}: {word}"
         if word.endswith(".gguf"):
             export: Any = steps[parts[2]]
             assert parts[3] in [f"{export.name}-{kind}.gguf" for kind in export.type], f"{doc.name}: {word}"
