@@ -18,6 +18,8 @@ from zhllm.evals.choice_sets import Choice, Subject
 MASK = "____"
 MIN_CHARS, MAX_CHARS = 20, 400
 OPTIONS = 4
+# Words that are drawn to find three distractors among.
+DRAWS = 50
 # What stands behind a number decides which others may be mistaken for it.
 _NUMBER = re.compile(
     r"(?<![\d.A-Za-z])(\d+(?:\.\d+)?)\s?([年月日天时分秒元万亿个人次条款岁米吨克度]|小时|分钟|公里|千米|%|％)"
@@ -47,11 +49,10 @@ def own_documents(texts: Sequence[str], most: int) -> tuple[list[Subject], dict[
     pools: dict[tuple[str, str], list[str]] = {}
     for gap in (gap for found in gaps for gap in found):
         pools.setdefault((gap.kind, gap.group), []).append(gap.words)
-    known = {key: sorted(set(words)) for key, words in pools.items()}
     subjects, possible = [], {}
     for kind in ("numbers", "names", "terms"):
         pairs = zip(paragraphs, gaps, strict=True)
-        every = [q for p, found in pairs if (q := _question(p, [g for g in found if g.kind == kind], known))]
+        every = [q for p, found in pairs if (q := _question(p, [g for g in found if g.kind == kind], pools))]
         possible[kind] = len(every)
         step = max(1.0, len(every) / most)
         chosen = [every[int(i * step)] for i in range(min(most, len(every)))]
@@ -71,14 +72,16 @@ def _gaps(paragraph: str) -> Iterator[_Gap]:
         start += len(word)
 
 
-def _question(paragraph: str, gaps: Sequence[_Gap], known: dict[tuple[str, str], list[str]]) -> Choice | None:
+def _question(paragraph: str, gaps: Sequence[_Gap], pools: dict[tuple[str, str], list[str]]) -> Choice | None:
     """A question on one of the gaps whose words stand once in the paragraph and have enough distractors."""
     rng = Random(paragraph)
     for gap in rng.sample(list(gaps), len(gaps)):
-        others = [words for words in known[gap.kind, gap.group] if words not in paragraph]
+        # Drawn as often as they stand in the corpus: else who knows only which words are frequent would beat chance.
+        drawn = dict.fromkeys(rng.choices(pools[gap.kind, gap.group], k=DRAWS))
+        others = [words for words in drawn if words not in paragraph][: OPTIONS - 1]
         if paragraph.count(gap.words) != 1 or len(others) < OPTIONS - 1:
             continue
-        options = [gap.words, *rng.sample(others, OPTIONS - 1)]
+        options = [gap.words, *others]
         rng.shuffle(options)
         masked = paragraph[: gap.start] + MASK + paragraph[gap.start + len(gap.words) :]
         question = f"下面的空格应填什么？{masked}"
