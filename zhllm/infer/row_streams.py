@@ -275,13 +275,20 @@ def _forget(layer: Any, *_: Any) -> None:
 def batched_logits(model: Any, ids: Sequence[Sequence[int]]) -> list[Tensor]:
     """(n, V) float32 logits of each text, from one pass over the weights.
 
-    Short rows are filled at their end, where no earlier token sees it.
+    The texts stand in one row, each with its own positions and blind to the others: no token is spent on filling.
     """
-    longest = max(map(len, ids))
-    rows = torch.tensor([[*row, *[row[0]] * (longest - len(row))] for row in ids])
+    lengths = [len(row) for row in ids]
+    text = torch.repeat_interleave(torch.arange(len(ids)), torch.tensor(lengths))
+    seen = (text[:, None] == text).tril()
+    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
     with torch.no_grad():
-        made = model(input_ids=rows, use_cache=False).logits
-    return [made[number, : len(row)].float() for number, row in enumerate(ids)]
+        made = model(
+            input_ids=torch.tensor([[token for row in ids for token in row]]),
+            position_ids=torch.tensor([[place for row in ids for place in range(len(row))]]),
+            attention_mask=mask[None, None],
+            use_cache=False,
+        ).logits
+    return [part.float() for part in made[0].split(lengths)]
 
 
 def loss_of(found: Sequence[Tensor], ids: Sequence[Sequence[int]]) -> float:
