@@ -12,7 +12,7 @@ import pytest
 from test_cli import run
 
 from zhllm import manifest
-from zhllm.tools._compare_runs import RESAMPLES, paired
+from zhllm.tools._compare_runs import RESAMPLES, _value, paired
 
 
 def evaluated(
@@ -126,3 +126,23 @@ def test_what_cannot_be_compared_is_told_in_a_line(tmp_path: Path, capsys: pytes
     ):
         code, _, err = run(["compare", *map(str, folders)], capsys)
         assert (code, err.count("\n")) == (exit_code, 1) and told in err
+
+
+@pytest.mark.parametrize(
+    ("metric", "record", "value"),
+    [
+        ("accuracy", {"right": True}, 1.0),
+        ("text_accuracy", {"by": "text", "right": 0.5}, 0.5),
+        ("accuracy", {"by": "text", "right": 0.5}, None),
+        ("text_per_char_accuracy", {"by": "text", "right": 0.5}, None),
+        ("char_f1", {"char_f1": 0.25}, 0.25),
+        ("healthy", {"is_healthy": False}, 0.0),
+        ("pass_at_1", {"outcome": "passed"}, 1.0),
+        ("pass_at_1", {"outcome": "timeout"}, 0.0),
+        ("extraction_rate", {"extracted": 1.0}, 1.0),
+        ("char_f1", {"char_f1": float("nan")}, None),
+        ("macro_accuracy", {"right": True}, None),
+    ],
+)
+def test_an_item_says_what_it_adds_to_a_measure(metric: str, record: dict[str, Any], value: float | None) -> None:
+    assert _value(record, metric) == value

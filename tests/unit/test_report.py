@@ -17,10 +17,11 @@ from toys import Toy, stage, write_jsonl
 from zhllm import manifest
 from zhllm.tools._report_card import BEGIN, END, placed
 from zhllm.tools._report_line import columns_of
+from zhllm.tools._report_names import METRICS
 from zhllm.tools._report_page import html_of, write_report
 from zhllm.tools._report_run import DAMAGED, DONE, STALE, UNFINISHED, WAITING, read_run
 from zhllm.tools._report_scores import groups_of
-from zhllm.tools._report_words import KEY_METRICS, METRICS, STAGES, TEXTS, Words, size
+from zhllm.tools._report_words import KEY_METRICS, STAGES, TEXTS, Words, size
 from zhllm.tools.status import rows_of
 
 QUESTIONS = [{"id": f"q{i}", "question": f"第{i}台仪器\U00020bb7放在哪里？<b>", "answer": "仓库"} for i in range(12)]
@@ -192,7 +193,8 @@ def test_out_is_any_file(folder: Path, tmp_path: Path, name: str, capsys: pytest
         assert code == 0 and Path(out.strip()).is_file()
         page = html.parse(out.strip())
         links = [h for h in page.xpath("//a/@href") if not h.startswith("#")]
-        assert links and all((tmp_path / "nowhere" / "at all" / unescape_url(h)).exists() for h in links)
+        assert links and not any(h.startswith("/") for h in links)
+        assert all((tmp_path / "nowhere" / "at all" / unescape_url(h)).exists() for h in links)
     else:
         assert code == 2 and "is a folder" in err and err.count("\n") == 1
 

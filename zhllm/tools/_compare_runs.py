@@ -2,7 +2,7 @@
 
 A difference of means over the same items is judged by a paired bootstrap: the items are drawn again, with a fixed
 seed, and the share of draws on the other side of zero, doubled, is p (Efron and Tibshirani 1993, chapter 16). Items
-are those that both wrote into answers.jsonl.
+are those that both wrote into answers.jsonl or the jsonl of the task.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from zhllm.tools._report_scores import ROLES, Score, read_differences, read_scor
 from zhllm.tools._report_words import is_number
 
 RESAMPLES, SEED, LEVEL = 10_000, 0, 0.05
-ITEM_FILES = ("answers.jsonl", "choice.jsonl")
-_BY = {"letter": "choice_accuracy", "text": "choice_text_accuracy"}  # ways of scoring multiple choice
+_BY = {"letter": "accuracy", "text": "text_accuracy"}  # ways of scoring multiple choice
+_CALLED = {"accuracy": "right", "extraction_rate": "extracted"}  # measures that items call otherwise
 
 # What a number is of: "" or a step, a task ("" for a step's metric), the part, the measure.
 Key = tuple[str, str, tuple[str, ...], str]
@@ -157,18 +157,41 @@ def _metrics(step: Step) -> dict[Key, Score]:
 
 def _items(folder: Path, role: str, keys: Sequence[Key], faults: Faults) -> dict[Key, Mapping[str, float]]:
     """The scores of single items of every key whose mean they are; what was asked twice is told apart by its turn."""
-    by_metric: dict[str, dict[str, float]] = {}
-    turns: dict[tuple[str, Any], int] = {}
-    for file in ITEM_FILES:
-        for record in jsonl_of(folder, file, folder.name, faults):
-            value, asked = record.get("right"), record.get("id") or record.get("question")
-            if record.get("model") != role or not isinstance(value, bool | int | float) or not asked:
-                continue
-            metric = _BY.get(str(record.get("by")), "accuracy")
-            held = by_metric.setdefault(metric, {})
-            seen = turns[metric, asked] = turns.get((metric, asked), 0) + 1
-            held[f"{record.get('subject', '')}\n{asked}\n{seen}"] = float(value)
-    return {key: by_metric[key[3]] for key in keys if not key[2] and key[3] in by_metric}
+    found: dict[Key, Mapping[str, float]] = {}
+    for task in dict.fromkeys(key[1] for key in keys if key[1]):
+        file = "answers.jsonl" if task == "questions" else f"{task}.jsonl"
+        records = [record for record in jsonl_of(folder, file, folder.name, faults) if record.get("model") == role]
+        for key in keys:
+            values = _values(records, task, key[3]) if key[1] == task and not key[2] else {}
+            if values:
+                found[key] = values
+    return found
+
+
+def _values(records: Sequence[Mapping[str, Any]], task: str, metric: str) -> dict[str, float]:
+    values: dict[str, float] = {}
+    turns: Counter[str] = Counter()
+    for record in records:
+        value = _value(record, metric.removeprefix(f"{task}_"))
+        asked = str(record.get("id") or record.get("question") or record.get("prompt") or "")
+        if value is not None and asked:
+            name = f"{record.get('subject', '')}\n{asked}"
+            turns[name] += 1
+            values[f"{name}\n{turns[name]}"] = value
+    return values
+
+
+def _value(record: Mapping[str, Any], metric: str) -> float | None:
+    """What an item's record says of a measure; None where it says nothing."""
+    if "by" in record:  # multiple choice: the same question once for each way of scoring
+        if metric != _BY.get(str(record["by"])):
+            return None
+        metric = "accuracy"
+    if metric == "pass_at_1" and "outcome" in record:
+        return float(record["outcome"] == "passed")
+    named = (record.get(name) for name in (metric, f"is_{metric}", _CALLED.get(metric, metric)))
+    value = next((v for v in named if isinstance(v, bool | int | float)), None)
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def difference(first: Numbers, other: Numbers, key: Key) -> Difference | None:

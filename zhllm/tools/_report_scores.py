@@ -15,20 +15,9 @@ ROLES = ("against", "model")
 # Numbers beside scores that are no scores themselves.
 _COUNTS = {"chars", "tokens", "bytes", "questions", "n", "items", "count", "documents", "low", "high", "shots", "seed",
            "subjects", "resamples"}  # fmt: skip
-_LOWER = (
-    "bits",
-    "loss",
-    "perplexity",
-    "repetition",
-    "language_switch",
-    "garbled",
-    "leak",
-    "extract",
-    "memor",
-    "error",
-    "sources",
-)
-_SHARES = ("accuracy", "match", "rate", "share", "f1", "pass_", "choice")
+_LOWER = ("bits", "loss", "perplexity", "repeat", "repetition", "switch", "garbled", "leak", "empty", "extract",
+          "memor", "error", "sources")  # fmt: skip
+_SHARES = ("accuracy", "match", "rate", "share", "f1", "pass_", "choice", "health")
 
 
 @dataclass(frozen=True)
