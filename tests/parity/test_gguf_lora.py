@@ -15,16 +15,20 @@ from toys import Toy, random_model, stage
 from transformers import AutoModelForCausalLM
 
 from zhllm.errors import DataError
+from zhllm.infer import llamacpp
+from zhllm.infer.engine import open_engine
+from zhllm.infer.sampling import Sampling
+from zhllm.vocab.tokenizer import Tokenizer
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def adapter(folder: Path, model: Path, **settings: Any) -> Path:
+def adapter(folder: Path, model: Path, seed: int = 0, **settings: Any) -> Path:
     """An adapter as peft saves it, far from its start."""
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     config = LoraConfig(**{"r": 4, "lora_alpha": 12, "target_modules": TARGETS, "task_type": "CAUSAL_LM", **settings})
     adapted = get_peft_model(base, config)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in adapted.named_parameters():
             if "lora_A" in name or "lora_B" in name:
@@ -95,3 +99,35 @@ def test_an_adapter_of_another_model_and_a_broken_one_are_refused(toy: Toy, tmp_
     save_file(tensors, folder / "adapter_model.safetensors")
     with pytest.raises(DataError, match="holds 1 values that are NaN or infinite"):
         stage("export", tmp_path / "out", model=model, adapter=[folder])
+
+
+def without_bytes(model: Path) -> Path:
+    """The model, which never writes a byte token again: engines show broken UTF-8 differently."""
+    tensors, vocab = load_file(model / "model.safetensors"), Tokenizer(model).fast.get_vocab()
+    tensors["lm_head.weight"][[i for piece, i in vocab.items() if piece.startswith("<0x")]] = 0
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    return model
+
+
+def answers(model: Path, adapters: dict[str, Path]) -> list[str]:
+    """What an engine says greedily while its adapters are switched from answer to answer."""
+    order = [None, *adapters, None, *reversed(adapters)]
+    greedy = Sampling(max_tokens=12, temperature=0.0)
+    with open_engine(model, "llama2", adapters=adapters) as engine:
+        assert engine.adapters == tuple(adapters)
+        return ["".join(engine.stream([{"role": "user", "content": text}], greedy, name))
+                for text in ("保修期多长？", "臺灣𠮷野家👨‍👩‍👧") for name in order]  # fmt: skip
+
+
+@pytest.mark.skipif(not llamacpp.available(), reason="xllamacpp is not installed")
+def test_llama_cpp_says_with_gguf_adapters_what_the_directory_says_with_its_own(toy: Toy, tmp_path: Path) -> None:
+    model = without_bytes(random_model(tmp_path / "model", toy.extended))
+    folders = {
+        "law": adapter(tmp_path / "law", model, r=8),
+        "客服": adapter(tmp_path / "客服", model, 1, use_rslora=True),
+    }
+    out = stage("export", tmp_path / "out", model=model, adapter=list(folders.values()), type=["f32"])
+    wanted = answers(model, folders)
+    found = answers(out / "model-f32.gguf", {name: out / f"{path.name}-lora.gguf" for name, path in folders.items()})
+    assert found == wanted
+    assert len(set(wanted)) == 6, "an adapter changes nothing"
