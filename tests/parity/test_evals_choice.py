@@ -63,13 +63,14 @@ def test_all_five_subjects_of_cmmlu_score_as_one_pass_an_option(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["letter", "text"])
-def test_every_question_of_cmmlu_scores_as_one_pass_an_option(
+def test_many_questions_of_cmmlu_score_as_one_pass_an_option(
     models: dict[str, Path], cmmlu: list[Subject], by: Any
 ) -> None:
-    plain = Plain(models["llama-2"])
-    result = run_choice(TorchScorer(plain.model, plain.encode), cmmlu, ChoiceProtocol(0, by))
-    assert len(result.marked) == 1463
-    assert worst(result, plain.of_result(cmmlu, result)) < BORDER
+    """All 1,463 would take the plain way ten minutes on a core."""
+    plain, subjects = Plain(models["llama-2"]), few(cmmlu, 12)
+    result = run_choice(TorchScorer(plain.model, plain.encode), subjects, ChoiceProtocol(0, by))
+    assert len(result.marked) == 60
+    assert worst(result, plain.of_result(subjects, result)) < BORDER
 
 
 def harness_scores(
