@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 # One thread a test process: two that wait for each other are slower than one that does not.
-TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: venv demo test quick prove check lint types clean
 
