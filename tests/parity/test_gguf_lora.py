@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from adapters import TARGETS, adapter
 from gguf import GGUFReader
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from toys import Toy, random_model, stage
 from transformers import AutoModelForCausalLM
@@ -19,22 +20,6 @@ from zhllm.infer import llamacpp
 from zhllm.infer.engine import open_engine
 from zhllm.infer.sampling import Sampling
 from zhllm.vocab.tokenizer import Tokenizer
-
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def adapter(folder: Path, model: Path, seed: int = 0, **settings: Any) -> Path:
-    """An adapter as peft saves it, far from its start."""
-    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    config = LoraConfig(**{"r": 4, "lora_alpha": 12, "target_modules": TARGETS, "task_type": "CAUSAL_LM", **settings})
-    adapted = get_peft_model(base, config)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in adapted.named_parameters():
-            if "lora_A" in name or "lora_B" in name:
-                value.copy_(0.08 * torch.randn(value.shape, generator=generator))
-    adapted.save_pretrained(folder, save_embedding_layers=False)
-    return folder
 
 
 @pytest.mark.parametrize("model_type", ["llama", "qwen2"])

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from adapters import adapter
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from test_trainable import own_logits, trained
 from toys import Toy, random_model, stage
@@ -29,23 +30,6 @@ from zhllm.train.proof import Start
 from zhllm.train.trainee import Trainee
 
 IDS = [[1, 5, 300, 17, 424, 500, 9, 9], [1, *range(400, 420)]]
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def adapter(folder: Path, model: Path, seed: int = 0, **settings: Any) -> Path:
-    """A LoRA adapter as peft saves it, with every matrix (and DoRA's magnitudes) far from its start."""
-    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    config = LoraConfig(**{"r": 4, "lora_alpha": 12, "target_modules": TARGETS, "task_type": "CAUSAL_LM", **settings})
-    adapted = get_peft_model(base, config)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in adapted.named_parameters():
-            if "lora_magnitude" in name:
-                value.mul_(1 + 0.3 * torch.rand(value.shape, generator=generator))
-            elif "lora_" in name:
-                value.copy_(0.08 * torch.randn(value.shape, generator=generator))
-    adapted.save_pretrained(folder, save_embedding_layers=False)
-    return folder
 
 
 def new_rows(folder: Path, model: Path, counts: dict[str, int], seed: int = 0) -> Path:

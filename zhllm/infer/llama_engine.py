@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -90,23 +89,17 @@ class LlamaEngine(LocalEngine):
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the rendered prompt; DataError where there is no room for an answer."""
         self._revive()
-        return self._fitting(self._ids([messages])[0])
+        return self.fitting(self._ids([messages])[0], self._server.model)
 
     def text_prompt(self, text: str) -> list[int]:
         """Ids of plain text to go on with, BOS before it; DataError as `chat_prompt`."""
         self._revive()
-        return self._fitting(self._server.tokenize([text], add_special=True)[0])
+        return self.fitting(self._server.tokenize([text], add_special=True)[0], self._server.model)
 
     def _revive(self) -> None:
         for server in filter(None, (self._server, self._embedder)):
             if server.revive():
                 logging.getLogger(__name__).warning("llama.cpp had ended and was started anew")
-
-    def _fitting(self, ids: list[int]) -> list[int]:
-        if len(ids) >= self.context:
-            limit = f"{self._server.model} reads {self.context} with its answer"
-            raise DataError(f"the prompt has {len(ids)} tokens, but {limit}. Shorten it.")
-        return ids
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the rendered prompt."""
@@ -116,12 +109,6 @@ class LlamaEngine(LocalEngine):
         """The greedy answer to each chat."""
         stops = list(self.chat_format.stop_strings)
         return [d.text.strip() for d in self._server.complete_many(self._ids(chats), max_tokens, stop=stops)]
-
-    def write(
-        self, prompt: Sequence[int], sampling: Sampling, adapter: str | None = None, is_chat: bool = True
-    ) -> Written:
-        """What follows the prompt."""
-        return Written(len(prompt), partial(self._parts, prompt, sampling, adapter, is_chat))
 
     def _parts(
         self, prompt: Sequence[int], sampling: Sampling, adapter: str | None, is_chat: bool, written: Written

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from zhllm.errors import DataError
 from zhllm.infer.sampling import Sampling, until_stop
 from zhllm.infer.writing import LocalEngine, Written, directory_format
 from zhllm.model.directory import check_vocabulary
@@ -62,18 +61,14 @@ class TransformersEngine(LocalEngine):
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the rendered prompt; DataError where there is no room for an answer."""
-        return self._fitting(prompt_ids(messages, self.chat_format, self.tokenizer))
+        return self.fitting(prompt_ids(messages, self.chat_format, self.tokenizer), self.tokenizer.folder)
 
     def text_prompt(self, text: str) -> list[int]:
         """Ids of plain text to go on with, BOS before it; DataError as `chat_prompt`."""
         bos = self.tokenizer.special_id("bos")
-        return self._fitting([*([] if bos is None else [bos]), *self.tokenizer.encode_plain([text])[0]])
-
-    def _fitting(self, ids: list[int]) -> list[int]:
-        if len(ids) >= self.context:
-            limit = f"{self.tokenizer.folder} reads {self.context} with its answer"
-            raise DataError(f"the prompt has {len(ids)} tokens, but {limit}. Shorten it.")
-        return ids
+        return self.fitting(
+            [*([] if bos is None else [bos]), *self.tokenizer.encode_plain([text])[0]], self.tokenizer.folder
+        )
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the rendered prompt."""
@@ -91,12 +86,6 @@ class TransformersEngine(LocalEngine):
                 text = "".join(until_stop(iter([decode_whole(self.tokenizer, ids)]), self.chat_format.stop_strings))
                 answers[index] = text.strip()
         return answers
-
-    def write(
-        self, prompt: Sequence[int], sampling: Sampling, adapter: str | None = None, is_chat: bool = True
-    ) -> Written:
-        """What follows the prompt."""
-        return Written(len(prompt), partial(self._parts, prompt, sampling, adapter, is_chat))
 
     def _parts(
         self, prompt: Sequence[int], sampling: Sampling, adapter: str | None, is_chat: bool, written: Written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -95,18 +96,31 @@ class LocalEngine(Engine):
         """Ids of plain text to go on with, BOS before it; DataError as `chat_prompt`."""
 
     @abstractmethod
-    def write(
-        self, prompt: Sequence[int], sampling: Sampling, adapter: str | None = None, is_chat: bool = True
-    ) -> Written:
-        """What follows the prompt; of a chat without the space before it, and up to the format's stop strings."""
+    def _parts(
+        self, prompt: Sequence[int], sampling: Sampling, adapter: str | None, is_chat: bool, written: Written
+    ) -> Iterator[str]:
+        """The text of an answer as it is written; counts it in `written`."""
 
     @abstractmethod
     def embed(self, texts: Sequence[str], adapter: str | None = None) -> tuple[list[list[float]], int]:
         """A vector of length 1 for each text (the mean of the last hidden states), and the tokens read."""
 
+    def write(
+        self, prompt: Sequence[int], sampling: Sampling, adapter: str | None = None, is_chat: bool = True
+    ) -> Written:
+        """What follows the prompt; of a chat without the space before it, and up to the format's stop strings."""
+        return Written(len(prompt), partial(self._parts, prompt, sampling, adapter, is_chat))
+
     def stream(self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None) -> Written:
         """The answer as it is written."""
         return self.write(self.chat_prompt(messages), sampling, adapter)
+
+    def fitting(self, ids: list[int], model: Path) -> list[int]:
+        """The ids of a prompt; DataError where there is no room for an answer."""
+        if len(ids) >= self.context:
+            limit = f"{model} reads {self.context} with its answer"
+            raise DataError(f"the prompt has {len(ids)} tokens, but {limit}. Shorten it.")
+        return ids
 
     def stops(self, sampling: Sampling, is_chat: bool) -> tuple[str, ...]:
         """Where an answer ends as text."""
