@@ -385,8 +385,7 @@ def pack_q6_k(x: F32, scale: F32, inverse: F32, out: U8) -> None:
     lost = np.flatnonzero(step == 0)
     step[lost] = 1
     codes = np.divide(x, step)
-    # Codes under a zero scale are never looked at; llama.cpp leaves the search's in them, and
-    # the lowest where the group is all zero.
+    # Nobody looks at codes under a zero scale; llama.cpp leaves the search's there, the lowest in a group of zeros.
     codes[:, lost] = np.where(inverse[lost] == 0, np.float32(-32), x[:, lost] * inverse[lost])
     np.rint(codes, out=codes)
     np.clip(codes, np.float32(-32), np.float32(31), out=codes)
