@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from adapters import TARGETS
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from test_merge import TARGETS, in_float64
+from test_merge import in_float64
 from toys import Toy, random_model, stage
 from transformers import AutoModelForCausalLM
 
