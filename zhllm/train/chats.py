@@ -56,19 +56,19 @@ def tokenize(messages: Sequence[Message], chat_format: PromptFormat, tokenizer: 
     exactly what serving will give it. Where a token straddles that border (none does with the
     formats and tokenizers of the tests) it is learnt with the answer, and counted.
     """
-    text, borders = "", []
+    text, prompts = "", []
     for segment in chat_format.segments(messages):
         if segment.learn:
-            borders.append((text, text + segment.text))
+            prompts.append(text)
         text += segment.text
-    controls = chat_format.special_tokens
+    controls, end_id = chat_format.special_tokens, end_of_turn_id(chat_format, tokenizer)
     ids = tokenizer.encode_prompt(text, controls)
     learn, merged = [False] * len(ids), 0
-    for before, through in borders:
+    for before in prompts:
         prompt = tokenizer.encode_prompt(before, controls)
         common = _common_prefix(prompt, ids)
         merged += common < len(prompt)
-        end = len(tokenizer.encode_prompt(through, controls))
+        end = ids.index(end_id, common) + 1  # no content can write it
         learn[common:end] = [True] * (end - common)
     return TokenChat(ids, learn, merged)
 
