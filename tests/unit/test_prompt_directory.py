@@ -10,7 +10,7 @@ from toys import Toy, byte_level_tokenizer, random_model, stage
 from transformers import AutoTokenizer, GenerationConfig
 
 from zhllm.errors import DataError
-from zhllm.model.directory import carry_prompt_format, set_prompt_format
+from zhllm.model.directory import carry_prompt_format, set_chat_template, set_prompt_format
 from zhllm.text.prompt_format import FORMATS
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -67,3 +67,41 @@ def test_a_tokenizer_made_for_a_format_says_so(toy: Toy, tmp_path: Path) -> None
     ids = Tokenizer(made)
     wanted = [ids.special_token_id("<|im_end|>"), ids.eos_id]
     assert json.loads((made / "generation_config.json").read_text())["eos_token_id"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("template", "asked", "wanted"),
+    [
+        (None, None, "llama2"),  # only <s> and </s> are there
+        (FORMATS["plain"].jinja(), None, "plain"),
+        (FORMATS["plain"].jinja(mark_answers=False).replace("{%- for", "{% for"), None, "plain"),
+        (FORMATS["plain"].jinja(), "llama2", "llama2"),
+        ("{{ messages[0]['content'] }}", None, "none of zhllm's formats"),
+        ("{{ messages[0]['content'] }}", "alpaca-zh", "alpaca-zh"),
+    ],
+)
+def test_sft_writes_turns_as_the_model_does(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str], template: str | None, asked: str | None, wanted: str
+) -> None:
+    model = random_model(tmp_path / "model", toy.extended)
+    if template is not None:
+        set_chat_template(model, template)
+    settings = {"chats": [toy.chats], "seq_len": 64, "steps": 1, "rows_per_step": 1, "lora_rank": 2}
+    settings |= {"max_left_out_share": 1.0, **({} if asked is None else {"prompt_format": asked})}
+    if wanted not in FORMATS:
+        with pytest.raises(DataError, match=wanted):
+            stage("sft", tmp_path / "out", model=model, **settings)
+        return
+    out = stage("sft", tmp_path / "out", model=model, **settings)
+    assert (out / "chat_template.jinja").read_text() == FORMATS[wanted].jinja()
+    said = capsys.readouterr().err
+    assert ("its own chat template is replaced" in said) is (asked is not None)
+    assert (f"turns are written in {wanted}" in said) is (asked is None)
+
+
+def test_a_base_without_a_template_gets_a_format_whose_tokens_it_has(toy: Toy, tmp_path: Path) -> None:
+    base = random_model(tmp_path / "base", byte_level_tokenizer(tmp_path / "tokenizer", QWEN))
+    (base / "chat_template.jinja").unlink(missing_ok=True)
+    settings = {"chats": [toy.chats], "seq_len": 128, "steps": 1, "rows_per_step": 1, "lora_rank": 2}
+    out = stage("sft", tmp_path / "out", model=base, **settings)
+    assert (out / "chat_template.jinja").read_text() == FORMATS["chatml"].jinja()

@@ -150,6 +150,10 @@ def choose_format(
 
 def directory_format(tokenizer: Tokenizer, fallback: str | None) -> PromptFormat:
     """`choose_format` of a model directory."""
+    return choose_format(tokenizer.folder, chat_template(tokenizer.folder), fallback, template_tokens(tokenizer))
+
+
+def template_tokens(tokenizer: Tokenizer) -> dict[str, str]:
+    """The "bos_token" and "eos_token" that a chat template may name, as the tokenizer writes them."""
     ids = {f"{role}_token": tokenizer.special_id(role) for role in ("bos", "eos")}
-    tokens = {name: tokenizer.decode([found], keep_special=True) for name, found in ids.items() if found is not None}
-    return choose_format(tokenizer.folder, chat_template(tokenizer.folder), fallback, tokens)
+    return {name: tokenizer.decode([found], keep_special=True) for name, found in ids.items() if found is not None}

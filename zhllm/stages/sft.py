@@ -27,15 +27,19 @@ if TYPE_CHECKING:
     from zhllm.train.tally import Record
     from zhllm.vocab.tokenizer import Tokenizer
 
+# What a base model without a chat template is given: the first whose special tokens it has.
+BASE_FORMATS = ("llama2", "llama3", "chatml")
+
 
 class SftConfig(TrainingConfig):
     """Flags of `zhllm sft`."""
 
     chats: InputPaths = Field(description="convert folders, or chats-*.jsonl files.")
     trainable: Trainable = Field("lora", description="What learns; all else stays bit-identical.")
-    prompt_format: PromptFormatName = Field(
-        "llama2", description="How turns are written; goes with the model from here on."
-    )
+    prompt_format: PromptFormatName | None = Field(
+        None, description="How turns are written; goes with the model from here on.  [default: as the model's own "
+        "chat template does; for a base without one, the first of llama2, llama3, chatml whose tokens it has]",
+    )  # fmt: skip
     seq_len: int = Field(1024, gt=8, description="Tokens a row; longer chats lose their oldest turns.")
     neftune: float | None = Field(
         None, gt=0, description="NEFTune: noise of this strength on the input embeddings in training (try 5)."
@@ -59,12 +63,12 @@ def run(config: SftConfig, out: Path) -> Metrics:
     from zhllm import ranks
     from zhllm.model.directory import check_vocabulary, copy_tokenizer, set_prompt_format
     from zhllm.stages._training_run import train_and_save
-    from zhllm.text.prompt_format import FORMATS
     from zhllm.train.chats import Fitting, end_of_turn_id
     from zhllm.vocab.tokenizer import Tokenizer
 
-    tokenizer, chat_format = Tokenizer(config.model), FORMATS[config.prompt_format]
+    tokenizer = Tokenizer(config.model)
     check_vocabulary(config.model, tokenizer)
+    chat_format = _chat_format(config.prompt_format, tokenizer)
     check_row_length(config.model, config.seq_len, "--seq-len")
     end_id = end_of_turn_id(chat_format, tokenizer)
     fitting, sources = Fitting(), dict[str, int]()
@@ -85,6 +89,29 @@ def run(config: SftConfig, out: Path) -> Metrics:
         "merged_boundaries": fitting.merged_boundaries,
         **metrics,
     }
+
+
+def _chat_format(asked: str | None, tokenizer: Tokenizer) -> PromptFormat:
+    """The format asked for, else the model's own; DataError where its template is none of zhllm's."""
+    from zhllm.infer.writing import directory_format, template_tokens
+    from zhllm.model.chat_templates import recognise
+    from zhllm.model.directory import chat_template
+    from zhllm.text.prompt_format import FORMATS
+
+    template = chat_template(tokenizer.folder)
+    if asked is not None:
+        chosen = FORMATS[asked]
+        if template is not None and recognise(template, template_tokens(tokenizer)) != chosen:
+            say(f"{tokenizer.folder}: its own chat template is replaced by {asked}")
+        return chosen
+    if template is not None:
+        chosen, why = directory_format(tokenizer, None), "the format of the model's own chat template"
+    else:
+        formats = [FORMATS[name] for name in BASE_FORMATS]
+        known = [f for f in formats if all(tokenizer.special_token_id(t) is not None for t in f.special_tokens)]
+        chosen, why = (known or formats)[0], "as the model has no chat template (--prompt-format chooses another)"
+    say(f"turns are written in {chosen.name}, {why}")
+    return chosen
 
 
 class ChatData:
