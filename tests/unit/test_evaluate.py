@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -320,6 +320,24 @@ def test_a_stream_cut_anywhere_ends_in_a_whole_character(tokenizer: Tokenizer) -
     assert shown == ["".join(decode_stream(tokenizer, iter(ids[:end]))) for end in range(len(ids) + 1)]
     assert all(HALVES.startswith(text) for text in shown)
     assert [len(text) for text in shown] == sorted(len(text) for text in shown)
+
+
+@pytest.mark.parametrize("text", [HALVES * 40, "The quick brown fox. " * 30, "\u3000保修  三年\n\n" * 60, "龘" * 300])
+def test_a_long_stream_says_what_the_whole_says(tokenizer: Tokenizer, text: str) -> None:
+    decoded: list[int] = []
+
+    class Counting:
+        def decode(self, ids: list[int]) -> str:
+            decoded.append(len(ids))
+            return tokenizer.decode(ids)
+
+    ids = tokenizer.encode_plain([text])[0]
+    ends = [end for end in range(60) if "\ufffd" not in tokenizer.decode(ids[:end])]
+    for before in ends:
+        parts = decode_stream(cast(Tokenizer, Counting()), iter(ids[before:]), ids[:before])
+        whole = tokenizer.decode(ids[:before]) + "".join(parts)
+        assert whole == (text if before else text.lstrip()), "text went missing"
+    assert max(decoded) < 64, "the whole answer is decoded for every token"
 
 
 def test_bytes_that_are_no_character_are_shown_as_such(toy: Toy) -> None:

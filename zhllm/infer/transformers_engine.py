@@ -18,6 +18,8 @@ from zhllm.vocab.tokenizer import Tokenizer
 BATCH = 64
 # Tokens before a text that decide how it begins: a space, the bytes of a character.
 DECODED_BEFORE = 8
+# Tokens of a stream that are decoded again for each one that comes.
+DECODED_AGAIN = 32
 # Conversations that stay computed, for each that is answered at once.
 KEPT_EACH = 1
 
@@ -167,15 +169,23 @@ def decode_whole(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 def decode_stream(tokenizer: Tokenizer, tokens: Iterator[int], after: Sequence[int] = ()) -> Iterator[str]:
     """Text as soon as whole characters are there; a byte-fallback character waits for its last byte.
 
-    Without ids that the text goes on `after`, it loses the space at its beginning.
+    Without ids that the text goes on `after`, it loses the space at its beginning. Only the last tokens
+    are decoded again for each one that comes.
     """
-    before = list(after[-DECODED_BEFORE:])
-    ids, start = list(before), len(decode_whole(tokenizer, before)) if before else 0
-    shown = 0
+    ids = _last(tokenizer, after)
+    strip = str if ids else str.lstrip
+    shown = len(decode_whole(tokenizer, ids)) if ids else 0
     for token in tokens:
         ids.append(token)
-        whole = decode_whole(tokenizer, ids)
-        whole = whole[start:] if before else whole.lstrip()
+        whole = strip(decode_whole(tokenizer, ids))
         if len(whole) > shown:
             yield whole[shown:]
             shown = len(whole)
+        if len(ids) >= DECODED_AGAIN and whole.endswith(text := decode_whole(tokenizer, last := _last(tokenizer, ids))):
+            ids, shown, strip = last, len(text), str
+
+
+def _last(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+    """The last DECODED_BEFORE ids, or a few more, so that they begin with a whole character."""
+    ends = (list(ids[-size:]) for size in range(DECODED_BEFORE, DECODED_BEFORE + 4))
+    return next((end for end in ends if "\ufffd" not in decode_whole(tokenizer, end)), list(ids[-DECODED_BEFORE:]))
