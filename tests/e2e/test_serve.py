@@ -209,6 +209,17 @@ def test_a_mistake_is_one_clear_error(mistake: str, backend: str, request: pytes
     assert streamed(url)[0] == ANSWER, "the server is hurt"
 
 
+def test_a_body_that_stays_away_is_not_waited_for_for_ever(toys: Path) -> None:
+    with serving(toys / "scripted", "--name", "toy", "--max-body-seconds", "0.5") as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as half_sent:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n"
+            half_sent.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+            answer = half_sent.makefile("rb").read()
+        assert b" 408 " in answer.splitlines()[0] and b"did not come within 0.5 seconds" in answer
+        assert streamed(url)[0] == ANSWER
+
+
 def test_fields_that_ask_for_nothing_are_taken(url: str) -> None:
     nothing = {
         "n": 1,

@@ -35,12 +35,16 @@ UPSTREAM_KEY_VARIABLE = "ZHLLM_UPSTREAM_API_KEY"
 @click.option("--parallel", default=8, type=click.IntRange(1), help="Answers written at once.")
 @click.option("--max-waiting", default=128, type=click.IntRange(0), help="Requests that may wait; more get 429.")
 @click.option("--max-body-bytes", default=4_000_000, type=click.IntRange(1), help="Largest request.")
+@click.option(
+    "--max-body-seconds", default=60.0, type=click.FloatRange(0, min_open=True), help="A request's time to come."
+)
 @click.option("--drain-seconds", default=30, type=click.IntRange(0), help="How long answers may end at shutdown.")
 @click.option("--prompt-format", type=FORMATS, help="For a model without a chat template.")
 @sampling_options
 def command(
     model: str, host: str, port: int, name: str | None, adapters: tuple[str, ...], api_key_file: Path | None,
-    parallel: int, max_waiting: int, max_body_bytes: int, drain_seconds: int, prompt_format: str | None, **draws: Any,
+    parallel: int, max_waiting: int, max_body_bytes: int, max_body_seconds: float, drain_seconds: int,
+    prompt_format: str | None, **draws: Any,
 ) -> None:  # fmt: skip
     """Serve MODEL: a model directory (transformers), a .gguf file (llama.cpp), or the URL of another server.
 
@@ -70,7 +74,7 @@ def command(
         engine = stack.enter_context(_open(model, prompt_format, parallel, adapters_of(adapters)))
         settings = Settings(
             name or _name(engine, model), key,
-            LOOPBACK if is_local else None, parallel, max_waiting, max_body_bytes, Sampling(**draws),
+            LOOPBACK if is_local else None, parallel, max_waiting, max_body_bytes, max_body_seconds, Sampling(**draws),
         )  # fmt: skip
         _run(engine, settings, listening, drain_seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class Settings:
     parallel: int = 8
     max_waiting: int = 128
     max_body_bytes: int = 4_000_000
+    max_body_seconds: float = 60
     sampling: Sampling = field(default_factory=Sampling)
 
 
@@ -62,7 +64,7 @@ class Gate:
             headers = Headers(scope=scope)
             self._check_sender(scope["path"], headers)
             if scope["method"] == "POST":
-                receive = await self._whole_body(headers, receive)
+                receive = await self._body_in_time(headers, receive)
             await self.app(scope, receive, counting)
         except RequestError as error:
             await as_response(error)(scope, receive, counting)
@@ -85,6 +87,13 @@ class Gate:
         if not secrets.compare_digest(given.strip().encode(), self.settings.key.encode()):
             message = "the API key is missing or wrong (Authorization: Bearer KEY)"
             raise RequestError(message, code="invalid_api_key", status=401)
+
+    async def _body_in_time(self, headers: Headers, receive: Receive) -> Receive:
+        seconds = self.settings.max_body_seconds
+        try:
+            return await asyncio.wait_for(self._whole_body(headers, receive), seconds)
+        except TimeoutError:
+            raise RequestError(f"the body did not come within {seconds:g} seconds", status=408) from None
 
     async def _whole_body(self, headers: Headers, receive: Receive) -> Receive:
         """The body, of bounded size, as one message; then what comes after it.
