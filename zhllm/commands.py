@@ -15,7 +15,7 @@ STAGES = {
     "sft": "Fine-tune on chats, loss on the assistant's turns only.",
     "merge": "Fold adapters into their base: a plain model directory.",
     "export": "Write GGUF files and a Modelfile, proved against the source.",
-    "evaluate": "Score models: bits per character, questions, multiple choice, generation.",
+    "evaluate": "Score models: bits per character, questions, multiple choice, generation, preferences, memorisation.",
 }
 
 TOOLS = {

@@ -25,7 +25,7 @@ from zhllm.cli import cli
 from zhllm.errors import ConfigError, DataError
 from zhllm.evals.choice import ChoiceProtocol, known_subjects, overall, prompt_of, run_choice, tables, wording_for
 from zhllm.evals.choice_sets import Columns, is_choice_data, read_sets
-from zhllm.evals.intervals import Score, difference, macro_score, mean_score
+from zhllm.evals.intervals import Score, difference, macro_score, mean_score, share_score
 from zhllm.evals.likelihood import Ask, TorchScorer, ask_of
 from zhllm.model import transformers_model
 from zhllm.model.transformers_model import open_model
@@ -309,6 +309,17 @@ def test_scores_of_all_or_none_are_not_certain() -> None:
     assert mean_score([0.0] * 10).high == pytest.approx(0.2775, abs=1e-3)
     assert Score(0.3, 0.2, 0.4, 10, 0.25).is_chance and not Score(0.5, 0.4, 0.6, 10, 0.25).is_chance
     assert mean_score([1.0, 9.0], weights=[1, 3]).value == 2.5
+
+
+def test_one_rare_hit_is_no_chance() -> None:
+    """Wilson (1927) by hand for 1 of 30, as prop.test(1, 30, correct = FALSE) of R gives it: 0.0059 to 0.1667."""
+    found = share_score([True] + [False] * 29, 0.0)
+    assert (found.low, found.high) == (pytest.approx(0.0059, abs=1e-4), pytest.approx(0.1667, abs=1e-4))
+    assert not found.is_chance and mean_score([1.0] + [0.0] * 29, 0.0).is_chance
+    assert share_score([False] * 30, 0.0).is_chance and share_score([False] * 30).low == 0.0
+    assert share_score([True] * 10).high == 1.0 and share_score([True] * 10).low == mean_score([1.0] * 10).low
+    with pytest.raises(ValueError, match="no value"):
+        share_score([])
 
 
 def test_a_macro_mean_weighs_subjects_alike() -> None:

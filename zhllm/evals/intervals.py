@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -62,6 +63,17 @@ def mean_score(
     return Score(value, low, high, len(held), chance)
 
 
+def share_score(hits: Sequence[bool], chance: float | None = None) -> Score:
+    """The share of hits with Wilson's interval (1927), for what is rare: its low end is 0 only where nothing was hit.
+
+    Resampling one hit in thirty would hold 0 too, as if it might have been none. Raises ValueError without a value.
+    """
+    if not hits:
+        raise ValueError("there is no value to take a share of.")
+    share = sum(hits) / len(hits)
+    return Score(share, *_wilson(share, len(hits)), len(hits), chance)
+
+
 def macro_score(by_group: Mapping[str, Sequence[float]], chance: float | None = None) -> Score:
     """The mean of the groups' means, each group resampled on its own."""
     rng = np.random.default_rng(0)
@@ -119,6 +131,8 @@ def _percentiles(rounds: Numbers) -> tuple[float, float]:
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's score interval of a share that is 0 or 1."""
-    bound = Z95**2 / (n + Z95**2)
-    return (0.0, bound) if share == 0.0 else (1 - bound, 1.0)
+    """Wilson's score interval of a share of n; its ends at 0 and 1 are exact."""
+    under = n + Z95**2
+    middle = (n * share + Z95**2 / 2) / under
+    half = Z95 * math.sqrt(n * share * (1 - share) + Z95**2 / 4) / under
+    return (0.0 if share == 0.0 else middle - half), (1.0 if share == 1.0 else middle + half)

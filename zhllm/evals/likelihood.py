@@ -74,7 +74,7 @@ class TorchScorer:
         encode: Callable[[Sequence[str]], list[list[int]]],
         before_forward: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        self.model, self.encode, self._before = model, encode, before_forward
+        self.model, self.encode, self.before_forward = model, encode, before_forward
         self.context = int(model.config.max_position_embeddings)
         self.tokens_computed = 0
 
@@ -95,7 +95,7 @@ class TorchScorer:
         """Keys and values of the shared tokens by layer, (1, heads, P, size) each."""
         if not ids:
             return []
-        self._before(1)
+        self.before_forward(1)
         self.tokens_computed += len(ids)
         rows = torch.tensor([list(ids)], device=self.model.device)
         out = self.model(input_ids=rows, use_cache=True, logits_to_keep=1)
@@ -130,7 +130,7 @@ class TorchScorer:
         mask = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
         cache = DynamicCache([(k.expand(len(asks), -1, -1, -1), v.expand(len(asks), -1, -1, -1)) for k, v in prefix])
         first = max(a.border for a in asks) - shared - 1
-        self._before(len(asks))
+        self.before_forward(len(asks))
         out = self.model(
             input_ids=ids.to(device), position_ids=positions.to(device), attention_mask=mask[:, None].to(device),
             past_key_values=cache if prefix else None, use_cache=bool(prefix),

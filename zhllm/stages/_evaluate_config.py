@@ -23,13 +23,14 @@ class EvaluateConfig(Config):
         "own: multiple choice made of your held-out documents; "
         "generate: answers against references (exact match, F1, BLEU, ROUGE-L, METEOR, final number); "
         "code: HumanEval or MBPP tasks, run in a sandbox; "
-        "health: signs of a broken model, no data needed; preference: pairs whose chosen answer is likelier; "
-        "memory: canaries of clean --canaries that the model can write.",
+        "health: signs of a broken model, no data needed; preference: which answer of a pair is the likelier; "
+        "memory: canaries of clean --canaries that come out of the model.",
     )
     data: NamedInputPaths = Field(
         (),
         description="Texts (held-out shards of a clean folder), questions (jsonl), multiple-choice sets (csv, jsonl, "
-        "a folder with test/ and dev/). TASK=PATH gives one task its data.",
+        "a folder with test/ and dev/), pairs (a folder of convert), canaries (a folder of clean). "
+        "TASK=PATH gives one task its data.",
     )
     prompt_format: PromptFormatName | None = Field(
         None, description="Prompt format of a model that carries no chat template."
@@ -47,4 +48,7 @@ class EvaluateConfig(Config):
     examples: InputPaths = Field((), description="choice: files or folders of worked examples instead of dev/.")
     columns: tuple[str, ...] = Field(
         (), description="choice: columns of your own file: question=NAME answer=NAME options=NAME,NAME,..."
+    )
+    canary_candidates: int = Field(
+        255, ge=1, le=100_000, description="memory: random secrets that each planted one is ranked among."
     )

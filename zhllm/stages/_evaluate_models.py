@@ -39,7 +39,7 @@ def open_scorer(model: Path, adapter: Path | None, chat: PromptFormat | None) ->
     texts with BOS before them where the model has one. Raises DataError for what is no model.
     """
     if model.is_dir():
-        yield _torch_scorer(model, adapter, chat)
+        yield torch_scorer(model, adapter, chat)
     elif model.suffix == ".gguf":
         if adapter is not None:
             raise DataError(f"--adapter {adapter}: is for model directories; export a GGUF of the merged model.")
@@ -49,7 +49,8 @@ def open_scorer(model: Path, adapter: Path | None, chat: PromptFormat | None) ->
         raise DataError(f"{model}: is neither a model directory nor a .gguf file.")
 
 
-def _torch_scorer(folder: Path, adapter: Path | None, chat: PromptFormat | None) -> TorchScorer:
+def torch_scorer(folder: Path, adapter: Path | None, chat: PromptFormat | None) -> TorchScorer:
+    """The scorer of a model directory, with an adapter on it where one is given; `chat` as for `open_scorer`."""
     import torch
 
     from zhllm.model.transformers_model import open_model
@@ -77,15 +78,22 @@ def _torch_scorer(folder: Path, adapter: Path | None, chat: PromptFormat | None)
     return TorchScorer(model, encode, lambda rows: live.choose(["adapter"] * rows))
 
 
-@contextmanager
-def _llama_scorer(file: Path, chat: PromptFormat | None) -> Iterator[LlamaScorer]:
+def context_of(file: Path) -> int:
+    """Tokens that a GGUF file's model reads, as it says; DataError where it says nothing."""
     from zhllm.model.gguf_read import GgufFile
 
     metadata = GgufFile(file).metadata
     length = metadata.get(f"{metadata.get('general.architecture')}.context_length")
     if length is None:
         raise DataError(f"{file}: names no context_length; is it a language model?")
-    context = min(int(length), MAX_CONTEXT)
+    return min(int(length), MAX_CONTEXT)
+
+
+@contextmanager
+def _llama_scorer(file: Path, chat: PromptFormat | None) -> Iterator[LlamaScorer]:
+    from zhllm.model.gguf_read import GgufFile
+
+    metadata, context = GgufFile(file).metadata, context_of(file)
     with LlamaServer(file, n_ctx=context, n_parallel=1, cache_prompt=True) as server:
         yield LlamaScorer(server, metadata, context, chat)
 

@@ -10,6 +10,8 @@ from zhllm.errors import ConfigError
 from zhllm.stage import Metrics, Stage
 from zhllm.stages._evaluate_config import EvaluateConfig
 
+CANARIES = "canaries.jsonl"
+
 
 def run(config: EvaluateConfig, out: Path) -> Metrics:
     """Writes scores.json, report.html, and for each task a jsonl of what was asked and found.
@@ -22,11 +24,13 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     zhllm evaluate --model merged --against llama2/ --task questions --data questions.jsonl -o scores
     zhllm evaluate --model merged --task choice --shots 5 --data cmmlu/ -o scores-cmmlu
     zhllm evaluate --model merged --task bits choice --data bits=clean/ choice=exam.csv -o scores
+    zhllm evaluate --model merged --task preference memory --data runs/convert runs/clean -o scores
     """
     from zhllm.progress import append_jsonl
     from zhllm.stages import _evaluate_generation as generation
-    from zhllm.stages import _evaluate_likelihood as likelihood
     from zhllm.stages import _evaluate_tasks as tasks
+    from zhllm.stages._evaluate_memorisation import memorisation
+    from zhllm.stages._evaluate_preferences import preferences
     from zhllm.stages._evaluate_report import write_report
 
     subjects = [tasks.Subject(config.model, config.adapter, "model")]
@@ -34,7 +38,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
         subjects.append(tasks.Subject(config.against, None, "against"))
     known = {"bits": tasks.bits, "questions": tasks.questions, "choice": tasks.choice, "own": tasks.own,
              "generate": generation.generate, "code": generation.code, "health": generation.health,
-             "preference": likelihood.preference, "memory": likelihood.memory}  # fmt: skip
+             "preference": preferences, "memory": memorisation}  # fmt: skip
     results: dict[str, dict[str, tasks.TaskResult]] = {}
     paths = {task: list(paths_of(config, task)) for task in config.task}
     for subject in subjects:
@@ -68,8 +72,10 @@ def _is_for(path: Path, task: str, is_only_task: bool) -> bool:
         return False
     if is_only_task and task != "bits":
         return True
-    if task in ("code", "preference", "memory"):
-        return False  # beside other tasks these are named: code=PATH
+    if task == "code":
+        return False  # beside other tasks it is named: code=PATH
+    if task in ("preference", "memory") or holds(path) == "preference" or path.name == CANARIES:
+        return holds(path) == task
     if task == "generate":
         return path.suffix in (".json", ".jsonl") and not is_question_set(path)
     if is_question_set(path) or task == "questions":
@@ -79,14 +85,27 @@ def _is_for(path: Path, task: str, is_only_task: bool) -> bool:
     return is_only_task or (task == "choice") == is_choice_data(path)
 
 
+def holds(path: Path) -> str | None:
+    """ "memory" for canaries or the folder of clean that lists them, "preference" for pairs; None for others."""
+    if path.name == CANARIES or (path / CANARIES).is_file():
+        return "memory"
+    if path.is_dir():
+        return "preference" if any(path.glob("preferences-*.jsonl")) else None
+    return "preference" if path.suffix == ".jsonl" and '"rejected"' in _first_line(path) else None
+
+
 def is_question_set(path: Path) -> bool:
     """Whether a file's first line is a question record without options."""
     if path.is_dir() or path.suffix != ".jsonl":
         return False
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline()
+    first = _first_line(path)
     has_options = any(f'"{name}"' in first for name in ("options", "choices", "A"))
     return '"question"' in first and '"answer"' in first and not has_options
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.readline()
 
 
 def table(out: Path) -> list[str]:

@@ -24,7 +24,12 @@ from zhllm.tools._report_words import is_number
 
 RESAMPLES, SEED, LEVEL = 10_000, 0, 0.05
 _BY = {"letter": "accuracy", "text": "text_accuracy"}  # ways of scoring multiple choice
-_CALLED = {"accuracy": "right", "extraction_rate": "extracted"}  # measures that items call otherwise
+_CALLED = {
+    "accuracy": "right",
+    "per_token_accuracy": "per_token_right",
+    "extraction_rate": "extracted",
+}  # measures that items call otherwise
+_CONTROLS = "_controls"  # of measures of what was never planted
 
 # What a number is of: "" or a step, a task ("" for a step's metric), the part, the measure.
 Key = tuple[str, str, tuple[str, ...], str]
@@ -187,6 +192,9 @@ def _value(record: Mapping[str, Any], metric: str) -> float | None:
         if metric != _BY.get(str(record["by"])):
             return None
         metric = "accuracy"
+    if record.get("is_control", False) != metric.endswith(_CONTROLS):
+        return None
+    metric = metric.removesuffix(_CONTROLS)
     if metric == "pass_at_1" and "outcome" in record:
         return float(record["outcome"] == "passed")
     named = (record.get(name) for name in (metric, f"is_{metric}", _CALLED.get(metric, metric)))

@@ -1,0 +1,78 @@
+"""The task `preference` of `evaluate`: pairs judged by one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from zhllm.errors import DataError
+from zhllm.evals.intervals import Score, mean_score
+from zhllm.evals.preferences import CHANCE, Judged, digest_of, judge_pairs
+from zhllm.progress import bar, say
+from zhllm.stages._evaluate_config import EvaluateConfig
+from zhllm.stages._evaluate_models import chat_format_of, open_scorer
+from zhllm.stages._evaluate_tasks import Measured, Subject, TaskResult, fallback_of
+from zhllm.text.chats import read_preferences
+
+# Names of the figures, and whether likelihoods are compared per token.
+WAYS = (("preference", False), ("preference_per_token", True))
+
+
+def preferences(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+    """The share of pairs whose better answer is the likelier, by sum and per token, and by how much."""
+    if not paths:
+        raise DataError("--task preference: --data names no pairs (a folder of convert, or its preferences-*.jsonl).")
+    pairs = list(read_preferences(paths, pairs_only=True))
+    if not pairs:
+        raise DataError(f"{', '.join(map(str, paths))}: holds no pairs.")
+    chat = chat_format_of(subject.model, fallback_of(config, subject))
+    with (
+        open_scorer(subject.model, subject.adapter, chat) as scorer,
+        bar(f"{subject.role}: preferences", len(pairs), "pairs") as shown,
+    ):
+        judged = judge_pairs(scorer, pairs, chat, lambda count: shown.advance(count))
+    result = TaskResult(_measured(judged), {"hash": digest_of(pairs, chat), "format": chat.name})
+    result.tables |= _by_source(judged)
+    cut = sum(item.cut for item in judged)
+    result.flat |= {"preference_pairs": len(pairs), "preference_cut_prompts": cut}
+    if cut:
+        say(f"{cut} of {len(pairs)} prompts lost their beginning, so that the answers fit")
+        result.notes.append(f"{cut} prompts lost their beginning, so that the answers fit.")
+    shorter = mean_score([item.shorter_is_right() for item in judged]).value
+    result.notes.append(f"Choosing the answer with fewer tokens would get {shorter:.4f} of the pairs right.")
+    result.records = [_record(item) for item in judged]
+    return result
+
+
+def _measured(judged: Sequence[Judged]) -> list[Measured]:
+    found: list[Measured] = []
+    for name, per_token in WAYS:
+        right = [item.share_right(per_token) for item in judged]
+        margins = [item.margin(per_token) for item in judged]
+        found.append(Measured(f"{name}_accuracy", mean_score(right, CHANCE), right))
+        found.append(Measured(f"{name}_margin_nats", mean_score(margins, 0.0), margins))
+    return found
+
+
+def _by_source(judged: Sequence[Judged]) -> dict[str, dict[str, Score]]:
+    sources = sorted({item.pair.source for item in judged})
+    if len(sources) < 2:
+        return {}
+    return {
+        f"{name}_accuracy: sources": {
+            source: mean_score([i.share_right(per_token) for i in judged if i.pair.source == source], CHANCE)
+            for source in sources
+        }
+        for name, per_token in WAYS
+    }
+
+
+def _record(item: Judged) -> dict[str, object]:
+    return {
+        "id": item.pair.id, "source": item.pair.source,
+        "chosen_nats": round(item.chosen_nats, 6), "rejected_nats": round(item.rejected_nats, 6),
+        "chosen_tokens": item.chosen_tokens, "rejected_tokens": item.rejected_tokens,
+        "right": item.share_right(), "margin_nats": round(item.margin(), 6),
+        "per_token_right": item.share_right(per_token=True), "per_token_margin_nats": round(item.margin(True), 6),
+        "cut": item.cut,
+    }  # fmt: skip
