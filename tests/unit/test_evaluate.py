@@ -347,6 +347,22 @@ def test_bytes_that_are_no_character_are_shown_as_such(toy: Toy) -> None:
     assert "".join(decode_stream(tokenizer, iter([*bad, tokenizer.fast.token_to_id("a")]))).endswith("a")
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), "is not a model directory"),
+        (("adapter_config.json",), "give it as --adapter of its base"),
+        (("new_rows.safetensors",), "give it as --adapter of its base"),
+        (("b-q8_0.gguf", "a-f16.gguf", "report.json"), r"\(a-f16.gguf, b-q8_0.gguf\). Name one of them"),
+    ],
+)
+def test_a_folder_that_is_no_model_says_what_to_give(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+    for name in files:
+        (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match=message):
+        open_engine(tmp_path)
+
+
 # --- the stage
 
 

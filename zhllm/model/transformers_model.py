@@ -12,9 +12,13 @@ from zhllm.errors import DataError
 
 def check_model_directory(folder: Path) -> None:
     """DataError that names the mistake when a folder is an adapter, or no model at all."""
-    if not (folder / "config.json").is_file():
-        kind = "an adapter; merge it first" if (folder / "adapter_config.json").is_file() else "not a model directory"
-        raise DataError(f"{folder}: is {kind} (it has no config.json).")
+    if (folder / "config.json").is_file():
+        return
+    if (folder / "adapter_config.json").is_file() or (folder / "new_rows.safetensors").is_file():
+        raise DataError(f"{folder}: is an adapter, not a model. Merge it, or give it as --adapter of its base.")
+    if files := sorted(path.name for path in folder.glob("*.gguf")):
+        raise DataError(f"{folder}: is a folder with GGUF files ({', '.join(files)}). Name one of them.")
+    raise DataError(f"{folder}: is not a model directory (it has no config.json).")
 
 
 def quiet() -> None:
