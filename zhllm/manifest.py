@@ -105,6 +105,26 @@ def digest(path: Path) -> str:
     return _digest_map(manifest.files)
 
 
+def check_trained_on(adapter: Path, base: Path) -> None:
+    """DataError where an adapter's manifest names another model than `base` as the one it was trained on.
+
+    An adapter without a manifest is another tool's. A base without one that stands where that model stood is
+    not read whole to compare digests.
+    """
+    made = read(adapter) if adapter.is_dir() else None
+    trained_on = made.key.get("inputs", {}).get("model") if made is not None else None
+    if made is None or not trained_on:
+        return
+    was = (made.made_by.get("input_paths", {}).get("model") or ["?"])[0]
+    if Path(was).resolve() == base.resolve() and read(base) is None:
+        return
+    if (given := digest(base)) != trained_on[0]:
+        raise DataError(
+            f"{adapter}: was trained on another model ({was}, digest {str(trained_on[0])[:12]}) than {base} "
+            f"(digest {given[:12]}). Give the model it was trained on."
+        )
+
+
 def partial_of(out: Path) -> Path:
     """Where a stage writes before its folder gets its name."""
     return out.with_name(out.name + ".partial")

@@ -159,6 +159,10 @@ BAD: dict[str, tuple[Make, str, int, str]] = {
         model(without("model.layers.1.mlp.up_proj.weight")), EXPORT, 3, "1 weights are missing or misshapen, e.g. ['mod"
     ),
     "merge: an adapter of another base": (of_another_base, MERGE, 3, "adapter: was trained on another model ("),
+    "evaluate: an adapter of another base": (
+        of_another_base, "evaluate --model model --adapter adapter --task bits --data toy/clean-zh", 3,
+        "adapter: was trained on another model (",
+    ),
     "merge: an adapter of another shape": (of_another_width, MERGE, 3, "is 32 x 32, the base model has (64, 64)."),
     "merge: no adapter": (
         model(lambda f: (f.parent / "adapter").mkdir()), MERGE, 3, "adapter: is not an adapter: it has neither"
@@ -174,6 +178,18 @@ BAD: dict[str, tuple[Make, str, int, str]] = {
     ),
     "a path that is not there": (lambda f: None, RESIZE, 2, "--model model: there is no such file or folder."),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["chat model --once 你好", "serve model --port 0"])
+def test_an_adapter_of_another_base_answers_nobody(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (tmp_path / "toy").symlink_to(toy.root)
+    monkeypatch.chdir(tmp_path)
+    of_another_base(tmp_path)
+    code, shown, err = run([*command.split(), "--adapter", "a=adapter", "--prompt-format", "plain"], capsys)
+    assert (code, shown) == (3, "")
+    assert "error: adapter: was trained on another model (" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("mistake", BAD)

@@ -83,3 +83,22 @@ def test_a_directory_with_a_template_of_others(toy: Toy, tmp_path: Path) -> None
     assert directory_format(Tokenizer(model), "llama3") is FORMATS["llama3"], "as --prompt-format says"
     with pytest.raises(DataError, match="its chat template is none of zhllm's formats .*Give --prompt-format"):
         directory_format(Tokenizer(model), None)
+
+
+def test_a_base_without_a_template_speaks_as_its_adapters_do(toy: Toy, tmp_path: Path) -> None:
+    model = random_model(tmp_path / "model", toy.extended)
+    folders = {name: tmp_path / name for name in ("rows", "tuned", "other")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        if name != "rows":
+            template = FORMATS["plain" if name == "tuned" else "llama2"].jinja()
+            (folder / "chat_template.jinja").write_text(template)
+    tokenizer = Tokenizer(model)
+    assert directory_format(tokenizer, None, [folders["rows"], folders["tuned"]]) is FORMATS["plain"]
+    with pytest.raises(DataError, match="other: was tuned in llama2, but .*tuned speaks plain. Merge it"):
+        directory_format(tokenizer, None, [folders["tuned"], folders["other"]])
+    with pytest.raises(DataError, match="has no chat template"):
+        directory_format(tokenizer, None, [folders["rows"]])
+    set_chat_template(model, FORMATS["llama2"].jinja())
+    with pytest.raises(DataError, match="tuned: was tuned in plain, but .*model speaks llama2"):
+        directory_format(tokenizer, None, [folders["tuned"]])

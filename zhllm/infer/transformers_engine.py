@@ -37,7 +37,7 @@ class TransformersEngine(LocalEngine):
         from zhllm.model.transformers_model import open_model
 
         self.tokenizer = Tokenizer(model)
-        self.chat_format = directory_format(self.tokenizer, fallback_format)
+        self.chat_format = directory_format(self.tokenizer, fallback_format, (adapters or {}).values())
         check_vocabulary(model, self.tokenizer)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Any = open_model(model).to(self.device)

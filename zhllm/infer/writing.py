@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, Self
@@ -148,9 +148,23 @@ def choose_format(
     return FORMATS[fallback]
 
 
-def directory_format(tokenizer: Tokenizer, fallback: str | None) -> PromptFormat:
-    """`choose_format` of a model directory."""
-    return choose_format(tokenizer.folder, chat_template(tokenizer.folder), fallback, template_tokens(tokenizer))
+def directory_format(tokenizer: Tokenizer, fallback: str | None, adapters: Iterable[Path] = ()) -> PromptFormat:
+    """`choose_format` of a model directory with adapters on it, which is theirs where the model has no template.
+
+    DataError where two of them write turns in different ways: one prompt cannot serve both.
+    """
+    tokens = template_tokens(tokenizer)
+    spoken = {folder: found for folder in adapters if (found := chat_template(folder)) is not None}
+    template = chat_template(tokenizer.folder)
+    first = next(iter(spoken), tokenizer.folder)
+    source, template = (first, spoken.get(first)) if template is None else (tokenizer.folder, template)
+    chosen = choose_format(source, template, fallback, tokens)
+    for folder, other in spoken.items():
+        tuned = recognise(other, tokens)
+        if tuned != chosen:
+            name = "a foreign chat template" if tuned is None else tuned.name
+            raise DataError(f"{folder}: was tuned in {name}, but {source} speaks {chosen.name}. Merge it instead.")
+    return chosen
 
 
 def template_tokens(tokenizer: Tokenizer) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from zhllm import manifest
 from zhllm.config import name_and_path
 from zhllm.errors import ConfigError
 from zhllm.stage import Metrics, Stage
@@ -33,6 +34,8 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     from zhllm.stages._evaluate_preferences import preferences
     from zhllm.stages._evaluate_report import write_report
 
+    if config.adapter is not None and config.model.is_dir():
+        manifest.check_trained_on(config.adapter, config.model)
     subjects = [tasks.Subject(config.model, config.adapter, "model")]
     if config.against is not None:
         subjects.append(tasks.Subject(config.against, None, "against"))

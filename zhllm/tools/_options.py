@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import click
 
+from zhllm import manifest
 from zhllm.config import PromptFormatName
 from zhllm.errors import ConfigError
 
@@ -35,8 +36,11 @@ def sampling_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def adapters_of(given: Sequence[str]) -> dict[str, Path]:
-    """NAME=PATH options by name; ConfigError for another form, a name given twice, or a path that is not there."""
+def adapters_of(given: Sequence[str], model: str) -> dict[str, Path]:
+    """NAME=PATH options by name; ConfigError for another form, a name given twice, or a path that is not there.
+
+    DataError where one was trained on another model than the directory `model`.
+    """
     found: dict[str, Path] = {}
     for text in given:
         name, mark, path = text.partition("=")
@@ -46,5 +50,7 @@ def adapters_of(given: Sequence[str]) -> dict[str, Path]:
             raise ConfigError(f"--adapter {text}: the name {name} is given twice.")
         if not Path(path).exists():
             raise ConfigError(f"--adapter {text}: there is no {path}.")
+        if Path(model).is_dir():
+            manifest.check_trained_on(Path(path), Path(model))
         found[name] = Path(path)
     return found

@@ -63,7 +63,7 @@ def command(
 
     if once is not None and not once.strip():
         raise ConfigError("--once: the question is empty.")
-    named = adapters_of(adapters)
+    named = adapters_of(adapters, model)
     engine = open_engine(model, prompt_format, 1, named, os.environ.get(KEY_VARIABLE), remote_model)
     with engine:
         talk = Talk(engine, Sampling(**draws), system, turns, next(iter(named), None))

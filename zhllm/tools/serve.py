@@ -71,7 +71,7 @@ def command(
         )
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(host, port))  # before a large model is read
-        engine = stack.enter_context(_open(model, prompt_format, parallel, adapters_of(adapters)))
+        engine = stack.enter_context(_open(model, prompt_format, parallel, adapters_of(adapters, model)))
         settings = Settings(
             name or _name(engine, model), key,
             LOOPBACK if is_local else None, parallel, max_waiting, max_body_bytes, max_body_seconds, Sampling(**draws),
