@@ -27,7 +27,7 @@ from zhllm.errors import DataError, ProofError
 from zhllm.infer import llamacpp
 from zhllm.infer.llamacpp import LlamaServer
 from zhllm.infer.probe import logits
-from zhllm.model import gguf_blocks, gguf_file, gguf_proof, gguf_stream, gguf_vocab
+from zhllm.model import gguf_file, gguf_proof, gguf_q8_0, gguf_vocab
 from zhllm.model.directory import set_chat_template
 from zhllm.model.gguf_file import open_source, permute, rope_factors, unpermute
 from zhllm.model.gguf_proof import FileWeights, check_with_gguf_py
@@ -369,8 +369,8 @@ def another_rope_base(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_tenth_too_large(patch: pytest.MonkeyPatch) -> None:
-    quantize = gguf_blocks.quantize
-    patch.setattr(gguf_stream, "quantize", lambda values, *more: quantize(values * np.float32(1.1), *more))
+    quantize, factor = gguf_q8_0.quantize, np.float32(1.1)
+    patch.setattr(gguf_q8_0, "quantize", lambda blocks, largest: quantize(blocks * factor, largest * factor))
 
 
 def no_dummy_prefix(patch: pytest.MonkeyPatch) -> None:

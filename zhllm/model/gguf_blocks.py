@@ -1,13 +1,12 @@
 """Float rows to the blocks of any GGUF type and back, by our own code or by llama.cpp's.
 
-The rule kept here: both write the same bytes. Q8_0 and Q4_0 stand here because gguf-py's way through whole
-arrays is several times slower; K-quants are in `kquants`, weighted ones in `kquants_weighted`.
+The rule kept here: both write the same bytes. Q4_0 stands here and Q8_0 in `gguf_q8_0` because gguf-py's way through
+whole arrays is several times slower; K-quants are in `kquants`, weighted ones in `kquants_weighted`.
 """
 
 from __future__ import annotations
 
-import threading
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES
@@ -15,7 +14,7 @@ from gguf import GGMLQuantizationType as T
 from gguf.quants import dequantize as gguf_dequantize
 
 from zhllm.errors import MissingError
-from zhllm.model import kquants, kquants_weighted
+from zhllm.model import gguf_q8_0, kquants, kquants_weighted
 from zhllm.model.tensors import F32, Array
 
 # The largest that a float16 holds: blocks keep their scales so.
@@ -24,29 +23,34 @@ F16_MAX: Final = 65504.0
 # Types that only llama.cpp's quantiser writes.
 LLAMA_ONLY: Final = (T.Q3_K, T.Q2_K)
 
+# Whose code makes blocks. "auto" is llama.cpp's, but for Q8_0, of which ours is the faster.
+Engine: TypeAlias = Literal["own", "llama.cpp", "auto"]
+
 # Values worked on at once: a few arrays of them stay in a core's cache.
 _PART: Final = 1 << 16
 
 
-def quantize(rows: F32, kind: T, engine: Literal["own", "llama.cpp"] = "own", importance: F32 | None = None) -> Array:
+def quantize(rows: F32, kind: T, engine: Engine = "own", importance: F32 | None = None) -> Array:
     """Finite float32 (N, row length) as uint8 (N, bytes per row).
 
     `importance` (row length,) is the weight of each input channel's error. Raises MissingError where
     llama.cpp's quantiser is needed and not installed.
     """
-    if engine == "llama.cpp" or kind in LLAMA_ONLY:
+    if engine == "llama.cpp" or kind in LLAMA_ONLY or (engine == "auto" and kind != T.Q8_0):
         return _by_llama_cpp(rows, kind, importance)
-    if importance is not None and kind != T.Q8_0:
-        return kquants_weighted.quantize(rows, kind, importance)
-    write = {T.Q8_0: _write_q8_0, T.Q4_0: _write_q4_0}.get(kind)
-    if write is None:
-        return kquants.quantize(rows, kind)
     block, size = GGML_QUANT_SIZES[kind]
+    if kind == T.Q8_0:
+        blocks = np.ascontiguousarray(rows).reshape(-1, block)
+        return gguf_q8_0.quantize(blocks, gguf_q8_0.magnitudes(blocks)).reshape(len(rows), -1)
+    if importance is not None:
+        return kquants_weighted.quantize(rows, kind, importance)
+    if kind != T.Q4_0:
+        return kquants.quantize(rows, kind)
     x = rows.reshape(-1, block)
     out = np.empty((len(x), size), np.uint8)
     step = _PART // block
     for start in range(0, len(x), step):
-        write(x[start : start + step], out[start : start + step])
+        _write_q4_0(x[start : start + step], out[start : start + step])
     return out.reshape(len(rows), -1)
 
 
@@ -58,51 +62,6 @@ def _by_llama_cpp(rows: F32, kind: T, importance: F32 | None) -> Array:
             'exports: pip install "zhllm[llama]".'
         )
     return chunk(rows, kind, importance)
-
-
-# The largest float32 below a half: x plus it with x's sign, cut off, is x rounded half away from zero, as C's
-# roundf does. As bits, because numpy's copysign takes four times as long.
-_ALMOST_HALF: Final = np.uint32(0x3EFFFFFF)
-_SIGN: Final = np.uint32(0x80000000)
-
-# A block as one record: its codes are moved as 32 bytes at once, not byte by byte.
-_Q8_0: Final = np.dtype([("d", "<f2"), ("codes", "V32")])
-
-
-class _Scratch(threading.local):
-    """Each thread's arrays for one part: new ones would be new pages from the system, slower than the work in them."""
-
-    def __init__(self) -> None:
-        self.first, self.second = np.empty(_PART, np.float32), np.empty(_PART, np.float32)
-        self.codes = np.empty(_PART, np.int8)
-
-
-_scratch = _Scratch()
-
-
-def _write_q8_0(x: F32, out: Array) -> None:
-    """Blocks (N, 32) as d (F16) and 32 int8: value = d · code, d the largest magnitude / 127.
-
-    Speed decides the order of what is done here: the largest of each block is sought across a transposed
-    copy (1.4 ns a value; along the rows 4.1), and the factors are spread before they are multiplied.
-    """
-    across = _scratch.first[: x.size].reshape(32, -1)
-    np.copyto(across, x.T)
-    d = np.abs(across, out=across).max(axis=0) / np.float32(127)
-    with np.errstate(divide="ignore", over="ignore"):
-        inverse = np.where(d == 0, np.float32(0), np.float32(1) / d)
-    scaled, half = (buffer[: x.size].reshape(x.shape) for buffer in (_scratch.first, _scratch.second))
-    np.copyto(half, inverse[:, None])
-    np.multiply(half, x, out=scaled)
-    bits = half.view(np.uint32)
-    np.bitwise_and(scaled.view(np.uint32), _SIGN, out=bits)
-    np.bitwise_or(bits, _ALMOST_HALF, out=bits)
-    np.add(scaled, half, out=scaled)
-    codes = _scratch.codes[: x.size]
-    np.copyto(codes.reshape(x.shape), scaled, casting="unsafe")
-    blocks = out.reshape(-1).view(_Q8_0)
-    blocks["d"] = d
-    blocks["codes"] = codes.view(_Q8_0["codes"])
 
 
 def _write_q4_0(x: F32, out: Array) -> None:

@@ -13,14 +13,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES
 from gguf import GGMLQuantizationType as T
 
 from zhllm.errors import DataError
-from zhllm.model.gguf_blocks import F16_MAX, dequantize, quantize
+from zhllm.model import gguf_q8_0
+from zhllm.model.gguf_blocks import F16_MAX, Engine, dequantize, quantize
 from zhllm.model.gguf_file import Source, add_model, rope_factors
 from zhllm.model.gguf_vocab import add_vocabulary
 from zhllm.model.gguf_writer import GGUFWriter
@@ -45,7 +46,7 @@ class Encoder:
     `importance` holds for a GGUF tensor's name one weight for each input channel, (row length,).
     """
 
-    engine: Literal["own", "llama.cpp"] = "own"
+    engine: Engine = "own"
     workers: int = 1
     importance: Mapping[str, F32] = field(default_factory=dict)
 
@@ -176,6 +177,11 @@ def encode(source: Source, planned: Planned, rows: slice, encoder: Encoder) -> A
         if not _is_finite(stored, dtype):
             _refuse(source, planned, rows, to_f32(stored, dtype), np.inf)
         return np.ascontiguousarray(stored)
+    if planned.kind == T.Q8_0 and dtype in ("BF16", "F32") and encoder.engine != "llama.cpp":
+        blocks = np.ascontiguousarray(stored).reshape(-1, 32)
+        largest = gguf_q8_0.magnitudes(blocks)
+        if _fits(largest, F16_MAX):
+            return gguf_q8_0.quantize(blocks, largest).reshape(len(stored), -1)
     block, size = GGML_QUANT_SIZES[planned.kind]
     out = np.empty((len(stored), stored.shape[1] // block * size), np.uint8)
     step = max(1, (FAST_VALUES if planned.kind in _FAST else SLOW_VALUES) // stored.shape[1])

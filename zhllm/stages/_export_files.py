@@ -146,8 +146,8 @@ def encoder_of(config: ExportConfig, reference: Reference) -> Encoder:
         text = sample_of(reference.tokenizer, config.imatrix, config.imatrix_tokens, window)
         importance = importance_of(reference.model, reference.source, text.ids)
         say(f"importance of {len(importance)} matrices' channels from {text.tokens:,} tokens")
-    theirs = config.quantizer == "llama.cpp" or (config.quantizer == "auto" and llama_quantize_chunk() is not None)
-    return Encoder("llama.cpp" if theirs else "own", config.workers or cores(), importance)
+    engine = "own" if config.quantizer == "auto" and llama_quantize_chunk() is None else config.quantizer
+    return Encoder(engine, config.workers or cores(), importance)
 
 
 def cores() -> int:

@@ -69,7 +69,8 @@ def _tables(report: Mapping[str, Any], types: Mapping[str, Row]) -> list[Html]:
 
 def _facts(report: Mapping[str, Any]) -> list[list[page.Cell]]:
     sample = report["sample"]
-    whose = {"own": "zhllm's own", "llama.cpp": "llama.cpp's (ggml_quantize_chunk)"}
+    theirs = "llama.cpp's (ggml_quantize_chunk)"
+    whose = {"own": "zhllm's own", "llama.cpp": theirs, "auto": f"{theirs}, for Q8_0 zhllm's own"}
     return [
         ["quantiser", whose[report["quantizer"]]],
         ["importance matrix", "yes" if report["importance_matrix"] else "no"],
