@@ -11,6 +11,7 @@ from shaped import write_lines
 
 from zhllm.errors import DataError
 from zhllm.text.chats import Chat, Preference, read_chats, read_preferences
+from zhllm.text.prompt_keys import plain_texts
 
 USER = {"role": "user", "content": "问？"}
 ANSWER = {"role": "assistant", "content": "答。𠮷"}
@@ -121,3 +122,10 @@ def test_wrong_preferences_are_refused(tmp_path: Path, answers: dict[str, Any], 
     path = write_lines(tmp_path / "preferences-0.jsonl", [{"id": "a", "prompt": [USER], **answers}])
     with pytest.raises(DataError, match=problem):
         list(read_preferences([path]))
+
+
+def test_prompts_looked_at_together_are_told_by_what_each_says_alone() -> None:
+    texts = ["首都 是哪里?", "？", "", "a.b. C", "3.5，", "ΟΔΟΣ.", "İ!", "𠮷 𐐀", "😀？", "x:", "\u3000\x1f…", "U.S.A."]
+    told = ["首都是哪里", "？", "", "a.bc", "3.5", "οδοσ", "İ", "𠮷𐐀", "😀", "x", "\u3000\x1f…", "u.s.a"]
+    assert plain_texts(texts) == told == [plain_texts([text])[0] for text in texts]
+    assert plain_texts(["a.", "b\0. C", "d"]) == ["a", "b\0c", "d"], "a NUL ends no text"

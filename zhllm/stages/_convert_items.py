@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import orjson
 import xxhash
 
-from zhllm.text.chats import Chat, Preference, plain_texts, prompt_text
+from zhllm.text.chats import Chat, Preference
+from zhllm.text.prompt_keys import plain_texts, prompt_text
 
 CHATS, PREFERENCES = "chats", "preferences"
 KINDS = (CHATS, PREFERENCES)
