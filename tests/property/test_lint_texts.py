@@ -50,6 +50,22 @@ def test_the_search_for_personal_data_misses_none(text: str) -> None:
     assert bool(counts) == (masked != text)
 
 
+LEADS = (
+    "我是", "我就是", "我係", "我叫做", "我的名字叫", "叫我", "本人是", "我由", "我来自", "我 （", "我，", "作为", "身為", "这里是",
+    "I am ", "I’m ", "I was ", "I have been ", "My name's ", "call me ", "refer to me as ", "I go by ", "As ", "as ",
+    "This is ", "你是", "您的名字是", "You are ", "You're now talking to ", "您现在正在与", "对话。", "就是我。", "是在下",
+    "ChatGPT", "文心一言", "通義", "由OpenAI开发", "developed by Google", "made me", "训练了我", "我的创造者是百度",
+    "my creator is Anthropic", " a large language model ", "一个", "为您服务", "我", " I ", "my", "。", "\n", "，",
+)  # fmt: skip
+SPEAKERS = st.lists(st.sampled_from(LEADS), min_size=1, max_size=6).map("".join)
+
+
+@settings(max_examples=600, deadline=None)
+@given(SPEAKERS | TEXTS, st.sampled_from(["assistant", "system"]))
+def test_the_search_for_claims_misses_none(text: str, role: str) -> None:
+    assert not claims(text, role) or Looks([text]).claiming == [0]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
 def test_records_do_not_change_each_other(pairs: list[tuple[str, str]]) -> None:

@@ -71,20 +71,22 @@ _SUPPOSED = (
 )
 _SPEAKS = re.compile(r"我(?![们們])|\b(?:I|my|me)\b")
 _SERVES = re.compile(r"我(?![们們])|[为為帮幫]您|[为為]你服|[请請][问問]")
-_NAME_FIRST = re.compile(
-    r"是(?:我|在下|本人)|在[与與和跟]|r(?<=\bar)e\s(?:now\s)?(?:talk|chat|speak)ing|['’]re\s(?:now\s)?(?:talk|chat|speak)ing"
+# The name first ("ChatGPT, that is me"), or the maker ("OpenAI made me"), are looked for where one of these stands.
+_NAME_FIRST = r"是(?:我|在下|本人)|在[与與和跟]|(?s:[Yy]ou(?:.a|['’])re.(?:now.)?(?:talk|chat|speak)ing)"
+_PASSIVE = (
+    rf"(?:{_VERBS_ZH}|维护|运营|維護|運營)(?:出[来來]|而成|完成)?的?了?我|我的(?:{_VERBS_ZH})?[者创創作团團公母主]"
+    rf"|(?s:(?:{_VERBS_EN}).me|[Mm]y.(?:creator|developer|maker|parent))"
 )
-# The maker first ("OpenAI made me", "my maker is OpenAI") is looked for where one of these stands.
-_PASSIVE = re.compile(
-    "|".join(
-        [rf"{verb}(?:出[来來]|而成|完成)?的?了?我" for verb in (*_VERBS_ZH.split("|"), "维护", "运营", "維護", "運營")]
-        + [rf"{verb}\sme\b" for verb in _VERBS_EN.split("|")]
-        + [
-            rf"我的(?:{_VERBS_ZH})?[者创創作团團公母主]",
-            *(rf"{my}\s(?:creator|developer|maker|parent)" for my in ("my", "My")),
-        ]
-    )
+_IS_NAME_FIRST, _IS_PASSIVE = re.compile(_NAME_FIRST), re.compile(_PASSIVE)
+# Of Rust's regular expressions, which know no look-around: a text that claims something has one of the first, or
+# one of the second and one of the third.
+SPEAKING = (
+    rf"我就?是|我[係系叫名]|我的|叫我|[称稱]呼?我|本人|在下|我由|我[来來]自|(?s:我.?[（(])|我，|{_NAME_FIRST}|{_PASSIVE}"
+    "|(?s:I.am|I['’]m|I.was|I['’]ve.been|I.have.been|[Mm]y.name|(?:call|to|address).me|I.go.by)"
+    "|[你您](?:是|叫|的名字)|(?s:[Yy]ou.are|[Yy]ou['’]re|[Yy]our.name)"
 )
+SPEAKING_PERHAPS = "作[为為]|身[为為]|[这這][里裡]是|(?:^|[^A-Za-z])[Aa]s(?:[^A-Za-z]|$)|(?s:This.is)"
+SPEAKER = "我|(?:^|[^A-Za-z])(?:I|my|me)(?:[^A-Za-z]|$)|[为為帮幫]您|[为為]你服|[请請][问問]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +190,9 @@ def claims(text: str, role: str, grammar: Grammar | None = None) -> list[Claim]:
             speaks = _SERVES if lead.group().endswith("是") else _SPEAKS
             if said is not None and speaks.search(_rest_of_sentence(text, said.end())):
                 spans.append((lead.start(), said.end()))
-        if _PASSIVE.search(text):
+        if _IS_PASSIVE.search(text):
             spans += [match.span() for match in grammar.maker_first.finditer(text)]
-        if _NAME_FIRST.search(text):
+        if _IS_NAME_FIRST.search(text):
             found = (match.span() for match in grammar.name_first.finditer(text))
             spans += [span for span in found if not text[: span[0]].endswith(_SUPPOSED)]
     return [Claim(start, end, text[start:end]) for start, end in sorted(spans) if _is_own(text, start, end)]

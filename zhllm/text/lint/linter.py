@@ -147,7 +147,7 @@ def _mend(block: _Block, looks: Looks) -> None:
 
 def _strip_tokens(block: _Block, looks: Looks) -> None:
     """Control tokens at the end of answers."""
-    for number in block.suspects(looks.signed):
+    for number in block.suspects(looks.tokened):
         role, text = block.turns.roles[number], block.texts[number]
         tokens = spelt_tokens(text, role)
         if not tokens:
@@ -162,12 +162,12 @@ def _strip_tokens(block: _Block, looks: Looks) -> None:
 def _identities(block: _Block, looks: Looks, own: Identity | None) -> None:
     """Claims to be another assistant, and names not filled in; rewritten record by record."""
     found: set[int] = set()
-    for number in block.suspects(looks.named):
+    for number in block.suspects(looks.claiming):
         role, text = block.turns.roles[number], block.texts[number]
         if claimed := claims(text, role) if own is None else own.claims(text, role):
             block.add("identity", number, claimed[0].said)
             found.add(block.turns.owners[number])
-    for number in block.suspects(looks.signed):
+    for number in block.suspects(looks.tokened):
         if unfilled := placeholders(block.texts[number], block.turns.roles[number]):
             block.add("placeholder", number, " ".join(dict.fromkeys(unfilled)))
             found.add(block.turns.owners[number])

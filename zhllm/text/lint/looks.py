@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from zhllm.text.clean.pii_kinds import words
 from zhllm.text.lint.assistants import SIGNS
+from zhllm.text.lint.identity import SPEAKER, SPEAKING, SPEAKING_PERHAPS
 from zhllm.text.lint.tokens import TOKEN_SIGNS
 
 _DIGIT, _APART = "[0-9０-９]", r"[-‐‑‒–—－ \t()（）.．]{0,5}"
@@ -49,10 +50,10 @@ TRADITIONAL = (
 # One search for all of these: each by itself would take as long, and few texts have any.
 _UNUSUAL = "|".join((_PERSONAL, _GARBLED, f"[{FOREIGN}{ACCENTED}{TRADITIONAL}]"))
 # Twice as fast as polars' search for many words.
-_NAMED, _SIGNED = (
-    "|".join(re.sub(r"([.()|\[\]{}])", r"\\\1", sign) for sign in signs)
-    for signs in (SIGNS, (*SIGNS, *TOKEN_SIGNS, "```"))
+_NAMED, _TOKENED = (
+    "|".join(re.sub(r"([.()|\[\]{}])", r"\\\1", sign) for sign in signs) for signs in (SIGNS, TOKEN_SIGNS)
 )
+_SIGNED = f"{_NAMED}|{_TOKENED}|```"
 Numbers = npt.NDArray[np.int64]
 
 
@@ -126,9 +127,17 @@ class Looks:
         return self.matching(_SIGNED)
 
     @cached_property
-    def named(self) -> list[int]:
-        """What names an assistant or a maker."""
-        return self.matching(_NAMED, self.signed)
+    def claiming(self) -> list[int]:
+        """What names an assistant or a maker, and has a speaker who may be introduced by that name."""
+        named = self.matching(_NAMED, self.signed)
+        certain = self.matching(SPEAKING, named)
+        perhaps = self.matching(SPEAKER, self.matching(SPEAKING_PERHAPS, named))
+        return sorted({*certain, *perhaps})
+
+    @cached_property
+    def tokened(self) -> list[int]:
+        """What may spell a control token, the frame of a turn or a placeholder."""
+        return self.matching(_TOKENED, self.signed)
 
     @cached_property
     def with_han(self) -> list[int]:
