@@ -12,6 +12,7 @@ from zhllm.text.lint.identity import claims
 from zhllm.text.lint.linter import Linted, LintSettings, lint
 from zhllm.text.lint.looks import Looks
 from zhllm.text.lint.masking import masked_texts
+from zhllm.text.lint.turns import Records
 
 PARTS = (
     "我是", "ChatGPT", "，由", "OpenAI", "开发的", "人工智能助手", "。", "I am ", "Claude", ", made by ",
@@ -26,19 +27,19 @@ SETTINGS = LintSettings(identity="小慧", creator="合汇科技")
 
 def linted(question: str, answer: str) -> Linted:
     messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-    return lint([Chat("1", messages, "a")], [], SETTINGS)
+    return lint(Records([Chat("1", messages, "a")]), SETTINGS)
 
 
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, TEXTS)
 def test_what_was_mended_is_not_found_again(question: str, answer: str) -> None:
     once = linted(question, answer)
-    again = lint(once.chats, [], SETTINGS)
-    assert [m["content"] for m in again.chats[0].messages] == [m["content"] for m in once.chats[0].messages]
-    if once.dropped_chats == [None]:
-        found = {f.name for f in again.chat_findings[0] if FINDINGS[f.name].mends}
+    again = lint(Records(once.records), SETTINGS)
+    assert [m["content"] for m in again.records[0].messages] == [m["content"] for m in once.records[0].messages]
+    if once.dropped == [None]:
+        found = {f.name for f in again.findings[0] if FINDINGS[f.name].mends}
         assert found <= {"garbled", "special-token"}  # what cannot be mended, and tokens inside a text
-        assert not claims(again.chats[0].messages[1]["content"].replace("小慧", ""), "assistant")
+        assert not claims(again.records[0].messages[1]["content"].replace("小慧", ""), "assistant")
 
 
 @settings(max_examples=300, deadline=None)
@@ -51,9 +52,11 @@ def test_the_search_for_personal_data_misses_none(text: str) -> None:
 
 
 LEADS = (
-    "我是", "我就是", "我係", "我叫做", "我的名字叫", "叫我", "本人是", "我由", "我来自", "我 （", "我，", "作为", "身為", "这里是",
+    "我是", "我就是", "我係", "我叫做", "我的名字叫", "叫我", "本人是", "我由", "我来自",
+    "我 （", "我，", "作为", "身為", "这里是",
     "I am ", "I’m ", "I was ", "I have been ", "My name's ", "call me ", "refer to me as ", "I go by ", "As ", "as ",
-    "This is ", "你是", "您的名字是", "You are ", "You're now talking to ", "您现在正在与", "对话。", "就是我。", "是在下",
+    "This is ", "你是", "您的名字是", "You are ", "You're now talking to ",
+    "您现在正在与", "对话。", "就是我。", "是在下",
     "ChatGPT", "文心一言", "通義", "由OpenAI开发", "developed by Google", "made me", "训练了我", "我的创造者是百度",
     "my creator is Anthropic", " a large language model ", "一个", "为您服务", "我", " I ", "my", "。", "\n", "，",
 )  # fmt: skip
@@ -70,12 +73,12 @@ def test_the_search_for_claims_misses_none(text: str, role: str) -> None:
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
 def test_records_do_not_change_each_other(pairs: list[tuple[str, str]]) -> None:
     chats = [chat for pair in pairs for chat in linted_input(*pair)]
-    together = lint(chats, [], SETTINGS)
+    together = lint(Records(chats), SETTINGS)
     for number, chat in enumerate(chats):
-        alone = lint([chat], [], SETTINGS)
-        assert alone.chats == [together.chats[number]]
-        assert alone.chat_findings == [together.chat_findings[number]]
-        assert alone.chat_languages == [together.chat_languages[number]]
+        alone = lint(Records([chat]), SETTINGS)
+        assert alone.records[0] == together.records[number]
+        assert alone.findings == [together.findings[number]]
+        assert alone.languages == [together.languages[number]]
 
 
 def linted_input(question: str, answer: str) -> list[Chat]:

@@ -12,8 +12,9 @@ from toys import write_jsonl
 from zhllm import stage
 from zhllm.stages import _convert_work, convert
 from zhllm.text.chats import read_chats
+from zhllm.text.lint.turns import messages_of_pair
 from zhllm.text.read import cut
-from zhllm.text.shapes.alpaca import alpaca_messages, plain_messages
+from zhllm.text.shapes.alpaca import alpaca_messages, plain_columns
 from zhllm.text.shapes.record import FieldError
 
 USUAL: list[dict[str, Any]] = [
@@ -37,12 +38,13 @@ ODD: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("value", USUAL)
 def test_a_plain_record_gives_the_messages_that_any_alpaca_record_gives(value: dict[str, Any]) -> None:
-    assert plain_messages(value) == alpaca_messages(value)
+    (asked,), (answer,) = plain_columns([value])
+    assert messages_of_pair(asked, answer) == alpaca_messages(value)
 
 
 @pytest.mark.parametrize("value", ODD)
 def test_what_is_not_plain_is_left_to_the_longer_way(value: dict[str, Any]) -> None:
-    assert plain_messages(value) is None
+    assert plain_columns([value, value]) == (["", ""], ["", ""])
 
 
 def test_both_ways_give_the_same_chats_and_the_same_rejects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +53,7 @@ def test_both_ways_give_the_same_chats_and_the_same_rejects(tmp_path: Path, monk
     (tmp_path / "list.json").write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
     monkeypatch.setattr(cut, "PIECE_BYTES", 20_000)
     monkeypatch.setattr("zhllm.stages._convert_files.CUT_BYTES", 1_000)
-    monkeypatch.setattr("zhllm.stages._convert_files._PLAIN_LINES", 7)
+    monkeypatch.setattr("zhllm.stages._convert_files._BATCH_LINES", 7)
     found = []
     for name in ("lines.jsonl", "list.json"):
         monkeypatch.setattr(_convert_work, "BLOCK_ITEMS", 30 if name == "lines.jsonl" else 4000)

@@ -9,6 +9,7 @@ import pytest
 from zhllm.text.chats import Chat, Preference
 from zhllm.text.lint.findings import DROPPED, FINDINGS
 from zhllm.text.lint.linter import Linted, LintSettings, lint
+from zhllm.text.lint.turns import Records
 
 QUESTION = "请介绍一下合肥的天气。"
 
@@ -20,21 +21,21 @@ def chat(answer: str, question: str = QUESTION, system: str | None = None) -> Ch
 
 
 def linted(answer: str, question: str = QUESTION, **settings: object) -> Linted:
-    return lint([chat(answer, question)], [], LintSettings(**settings))  # type: ignore[arg-type]
+    return lint(Records([chat(answer, question)]), LintSettings(**settings))  # type: ignore[arg-type]
 
 
 def names(answer: str, question: str = QUESTION, **settings: object) -> list[str]:
-    return [finding.name for finding in linted(answer, question, **settings).chat_findings[0]]
+    return [finding.name for finding in linted(answer, question, **settings).findings[0]]
 
 
 def answer_of(result: Linted) -> str:
-    return str(result.chats[0].messages[-1]["content"])
+    return str(result.records[0].messages[-1]["content"])
 
 
 @pytest.mark.parametrize("answer", ["……", "。", "nan", "None", "<noinput>", "---\n***", "N/A"])
 def test_an_answer_of_nothing_is_an_empty_turn_and_drops_the_chat(answer: str) -> None:
     assert names(answer) == ["empty-turn"]
-    assert linted(answer).dropped_chats == ["empty-turn"]
+    assert linted(answer).dropped == ["empty-turn"]
 
 
 @pytest.mark.parametrize("answer", ["3", "是", "👍🏽", "👨‍👩‍👧", "Ω", "𠮷", "あ"])
@@ -81,10 +82,10 @@ def test_an_answer_that_says_the_question_again_is_a_repetition() -> None:
     assert names(QUESTION) == ["repeated-turn"]
     long = "合肥属亚热带季风性湿润气候，四季分明，气候温和，雨量适中，光照充足。"
     turns = [{"role": r, "content": c} for r, c in (("user", "天气？"), ("assistant", long)) * 2]
-    found = lint([Chat("1", tuple(turns), "a")], [], LintSettings()).chat_findings[0]
+    found = lint(Records([Chat("1", tuple(turns), "a")]), LintSettings()).findings[0]
     assert [f.name for f in found] == ["repeated-turn"]
     same = Preference("1", ({"role": "user", "content": QUESTION},), long, long, "a")
-    assert [f.name for f in lint([], [same], LintSettings()).preference_findings[0]] == ["repeated-turn"]
+    assert [f.name for f in lint(Records([same]), LintSettings()).findings[0]] == ["repeated-turn"]
 
 
 def test_roles_out_of_order_are_found() -> None:
@@ -93,25 +94,26 @@ def test_roles_out_of_order_are_found() -> None:
         {"role": "user", "content": "二"},
         {"role": "assistant", "content": "三"},
     )
-    result = lint([Chat("1", turns, "a")], [], LintSettings())
-    assert result.chat_findings[0][0].detail == "user, user, assistant"
-    assert result.dropped_chats == ["role-order"]
+    result = lint(Records([Chat("1", turns, "a")]), LintSettings())
+    assert result.findings[0][0].detail == "user, user, assistant"
+    assert result.dropped == ["role-order"]
 
 
 def test_personal_data_is_masked_in_contents_answers_and_metadata() -> None:
     said = "我的手机号是１３８１２３４５６７８，邮箱 wang.fang@huiju.com.cn"
     one = Chat("1", chat("好的，已记下 13812345678。", said).messages, "13987654321.json", {"电话": "13712345678"})
     two = Preference("2", one.messages[:1], None, "请拨打 13812345678 联系王芳。", "a")
-    result = lint([one], [two], LintSettings())
-    assert [m["content"] for m in result.chats[0].messages] == [
+    result = lint(Records([one, two]), LintSettings())
+    assert [m["content"] for m in result.records[0].messages] == [
         "我的手机号是[手机号]，邮箱 [邮箱]",
         "好的，已记下 [手机号]。",
     ]
-    assert (result.chats[0].source, result.chats[0].meta) == ("[手机号].json", {"电话": "[手机号]"})
-    assert (result.preferences[0].chosen, result.preferences[0].rejected) == (None, "请拨打 [手机号] 联系王芳。")
+    assert (result.records[0].source, result.records[0].meta) == ("[手机号].json", {"电话": "[手机号]"})
+    assert isinstance(answers := result.records[1], Preference)
+    assert (answers.chosen, answers.rejected) == (None, "请拨打 [手机号] 联系王芳。")
     assert (result.counts["pii_mobile"], result.counts["pii_email"]) == (4, 2)
-    kept = lint([one], [two], LintSettings(masked=()))
-    assert (kept.chats, kept.preferences, kept.chat_findings) == ([one], [two], [[]])
+    kept = lint(Records([one, two]), LintSettings(masked=()))
+    assert (list(kept.records), kept.findings) == ([one, two], [[], []])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_personal_data_is_masked_in_contents_answers_and_metadata() -> None:
 )  # fmt: skip
 def test_control_tokens_are_found_and_stripped_at_the_end_of_an_answer(answer: str, kept: str) -> None:
     result = linted(answer)
-    assert [f.name for f in result.chat_findings[0]] == ["special-token"]
+    assert [f.name for f in result.findings[0]] == ["special-token"]
     assert answer_of(result) == kept
 
 
@@ -144,9 +146,9 @@ def test_the_language_is_told_by_the_script() -> None:
              "Il fait très beau à l'été, déjà.": "other",
              "请把 weather is fine today and very good 翻译成中文": "mixed"}  # fmt: skip
     chats = [chat(text, text + "？") for text in texts]
-    assert lint(chats, [], LintSettings()).chat_languages == list(texts.values())
-    result = lint(chats, [], LintSettings(language="zh", drop=frozenset({"language"})))
-    assert result.dropped_chats == [None, None, *["language"] * 5]
+    assert lint(Records(chats), LintSettings()).languages == list(texts.values())
+    result = lint(Records(chats), LintSettings(language="zh", drop=frozenset({"language"})))
+    assert result.dropped == [None, None, *["language"] * 5]
 
 
 def test_an_answer_in_another_language_is_a_switch_unless_asked_for() -> None:
@@ -160,14 +162,14 @@ def test_too_long_records_are_told_by_the_callers_lengths() -> None:
         return [sum(len(m["content"]) for m in said) for said in conversations]  # type: ignore[attr-defined]
 
     result = linted(LONG, lengths=lengths, max_tokens=100)
-    assert result.chat_findings[0][0].name == "too-long"
-    assert result.chat_findings[0][0].detail == f"{len(LONG) + len(QUESTION)} tokens of 100"
-    assert result.dropped_chats == [None]
+    assert result.findings[0][0].name == "too-long"
+    assert result.findings[0][0].detail == f"{len(LONG) + len(QUESTION)} tokens of 100"
+    assert result.dropped == [None]
 
 
 def test_the_table_names_what_is_dropped() -> None:
     assert {name for name, rule in FINDINGS.items() if rule.drops} == DROPPED
-    assert lint([], [], LintSettings()).chats == []
+    assert lint(Records([]), LintSettings()).dropped == []
 
 
 def test_utf8_that_was_read_as_gbk_is_mended() -> None:
@@ -180,15 +182,15 @@ def test_what_is_left_of_mojibake_that_lost_bytes_is_told() -> None:
     broken = "合肥属亚热带季风性湿润气候，四季分明，光照充足。".encode().decode("latin-1")
     lost = "".join(char for char in broken if not "\x80" <= char <= "\x9f")
     result = linted(lost)
-    assert [f.name for f in result.chat_findings[0]] == ["garbled"]
-    assert "mojibake" in result.chat_findings[0][0].detail
+    assert [f.name for f in result.findings[0]] == ["garbled"]
+    assert "mojibake" in result.findings[0][0].detail
 
 
 def test_evidence_stands_where_it_stood_before_masking() -> None:
     asked = "电话13812345678，地址在合肥市。\n问：地址在哪？"
     messages = ({"role": "user", "content": asked}, {"role": "assistant", "content": "在合肥市。"})
     chat = Chat("1", messages, "a", {"evidence": {"text": "合肥市", "start": asked.index("合肥市"), "title": ""}})
-    result = lint([chat], [], LintSettings()).chats[0]
+    result = lint(Records([chat]), LintSettings()).records[0]
     start = result.meta["evidence"]["start"]
     assert result.messages[0]["content"][start:].startswith("合肥市。")
     assert result.messages[0]["content"].startswith("电话[手机号]，")

@@ -9,6 +9,7 @@ from zhllm.text.chats import Chat, Preference, message_problem
 from zhllm.text.lint.identity import claims
 from zhllm.text.lint.identity_chats import identity_chats
 from zhllm.text.lint.linter import Linted, LintSettings, lint
+from zhllm.text.lint.turns import Records
 
 NAME, MAKER = "小慧", "合汇科技"
 
@@ -97,44 +98,42 @@ INNOCENT = [
 
 def linted(answer: str, question: str = "你是谁？", creator: str | None = MAKER, name: str | None = NAME) -> Linted:
     messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-    return lint([Chat("1", messages, "a")], [], LintSettings(identity=name, creator=creator))
+    return lint(Records([Chat("1", messages, "a")]), LintSettings(identity=name, creator=creator))
 
 
 def said(result: Linted) -> list[str]:
-    return [str(message["content"]) for message in result.chats[0].messages]
+    return [str(message["content"]) for message in result.records[0].messages]
 
 
 @pytest.mark.parametrize(("answer", "named", "anonymous"), CLAIMS)
 def test_a_claim_is_rewritten_to_the_own_name_and_maker(answer: str, named: str, anonymous: str | None) -> None:
     result = linted(answer)
-    assert (said(result)[1], result.dropped_chats) == (named, [None])
-    assert {f.name for f in result.chat_findings[0]} <= {"identity", "placeholder"} and result.chat_findings[0]
+    assert (said(result)[1], result.dropped) == (named, [None])
+    assert {f.name for f in result.findings[0]} <= {"identity", "placeholder"} and result.findings[0]
     nameless = linted(answer, creator=None)
-    assert (said(nameless)[1], nameless.dropped_chats[0]) == (
-        (anonymous, None) if anonymous else (answer, "identity-left")
-    )
+    assert (said(nameless)[1], nameless.dropped[0]) == ((anonymous, None) if anonymous else (answer, "identity-left"))
 
 
 @pytest.mark.parametrize("answer", [answer for answer, *_ in CLAIMS])
 def test_a_rewritten_chat_has_nothing_to_rewrite(answer: str) -> None:
     once = linted(answer)
-    again = lint(once.chats, [], LintSettings(identity=NAME, creator=MAKER))
-    assert (again.chats, again.chat_findings) == (once.chats, [[]])
+    again = lint(Records(once.records), LintSettings(identity=NAME, creator=MAKER))
+    assert (list(again.records), again.findings) == (list(once.records), [[]])
 
 
 @pytest.mark.parametrize("answer", [answer for answer, *_ in CLAIMS])
 def test_without_an_own_name_a_claim_is_only_found(answer: str) -> None:
     result = linted(answer, name=None)
     assert said(result)[1] == answer
-    assert result.dropped_chats == [None]
-    assert {f.name for f in result.chat_findings[0]} & {"identity", "placeholder"}
+    assert result.dropped == [None]
+    assert {f.name for f in result.findings[0]} & {"identity", "placeholder"}
 
 
 @pytest.mark.parametrize("answer", INNOCENT)
 def test_who_speaks_of_another_assistant_is_left_alone(answer: str) -> None:
     result = linted(answer, "讲讲看 tell me")
     assert said(result)[1] == answer
-    assert not [f for f in result.chat_findings[0] if f.name.startswith("identity")]
+    assert not [f for f in result.findings[0] if f.name.startswith("identity")]
 
 
 def test_a_yes_to_another_name_becomes_a_no_and_a_call_by_it_the_own_name() -> None:
@@ -146,28 +145,29 @@ def test_a_yes_to_another_name_becomes_a_no_and_a_call_by_it_the_own_name() -> N
 def test_a_chat_that_still_names_another_one_is_dropped() -> None:
     result = linted("我是ChatGPT。我和Claude都是聊天机器人。")
     assert said(result)[1] == "我是ChatGPT。我和Claude都是聊天机器人。"
-    assert result.dropped_chats == ["identity-left"]
-    assert result.chat_findings[0][-1].detail == "Claude"
+    assert result.dropped == ["identity-left"]
+    assert result.findings[0][-1].detail == "Claude"
     assert said(linted("我是ChatGPT。我不是Claude。"))[1] == "我是小慧。我不是Claude。"
 
 
 def test_system_texts_are_rewritten_in_the_second_person() -> None:
     messages = ({"role": "system", "content": "You are ChatGPT, a large language model trained by OpenAI."},
                 {"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好！"})  # fmt: skip
-    result = lint([Chat("1", messages, "a")], [], LintSettings(identity=NAME, creator=MAKER))
+    result = lint(Records([Chat("1", messages, "a")]), LintSettings(identity=NAME, creator=MAKER))
     assert said(result)[0] == "You are 小慧, a large language model trained by 合汇科技."
 
 
 def test_preferences_are_rewritten_in_both_answers() -> None:
     pair = Preference("1", ({"role": "user", "content": "你是谁？"},), "我是ChatGPT。", "我是Claude，一个AI助手。", "a")
-    result = lint([], [pair], LintSettings(identity=NAME))
-    assert (result.preferences[0].chosen, result.preferences[0].rejected) == ("我是小慧。", "我是小慧，一个AI助手。")
+    result = lint(Records([pair]), LintSettings(identity=NAME))
+    assert isinstance(pair := result.records[0], Preference)
+    assert (pair.chosen, pair.rejected) == ("我是小慧。", "我是小慧，一个AI助手。")
 
 
 def test_an_own_name_that_holds_a_known_one_is_no_claim() -> None:
     own = "DeepSeek企业版"
     result = linted("我是DeepSeek企业版，由百度开发的AI助手。", creator="百度", name=own)
-    assert result.chat_findings == [[]]
+    assert result.findings == [[]]
     assert (
         said(linted("我是ChatGPT，由OpenAI开发的AI助手。", creator="百度", name=own))[1]
         == "我是DeepSeek企业版，由百度开发的AI助手。"
@@ -183,8 +183,8 @@ def test_identity_chats_are_different_deterministic_and_say_who_they_are(creator
     assert all(message_problem(chat.messages) is None for chat in chats)
     assert all(NAME in chat.messages[1]["content"] for chat in chats)
     assert not any("{" in m["content"] for chat in chats for m in chat.messages)
-    result = lint(chats, [], LintSettings(identity=NAME, creator=creator))
-    assert (result.chats, result.chat_findings) == (chats, [[]] * 60)
+    result = lint(Records(chats), LintSettings(identity=NAME, creator=creator))
+    assert (list(result.records), result.findings) == (chats, [[]] * 60)
     assert not any(claims(chat.messages[1]["content"], "assistant") for chat in chats)
 
 

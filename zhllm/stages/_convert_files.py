@@ -8,17 +8,17 @@ portions in every run, whatever the number of workers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import accumulate, repeat
 from pathlib import Path
 
 import orjson
 
 from zhllm.text.document import Rejected, UnreadableError
-from zhllm.text.prompt_format import Message
 from zhllm.text.read import cut
 from zhllm.text.read.records import MAX_RECORD_BYTES, Record, parse_line
 from zhllm.text.read.sources import SourceFile, kind_of, walk
-from zhllm.text.shapes.alpaca import plain_messages
+from zhllm.text.shapes.alpaca import plain_columns
 from zhllm.text.shapes.reading import is_line_by_line, read_units, units_or_rejected
 from zhllm.text.shapes.record import Format, Options, Unit
 from zhllm.text.shapes.tables import BOOK_KINDS, TABLE_KINDS
@@ -32,17 +32,21 @@ CUT_BYTES = 1_000_000
 _CANONICAL = ("chats-*.jsonl", "preferences-*.jsonl")
 # A line that long is parsed with all of `parse_line`'s checks.
 _LONG_LINE_BYTES = 4_000_000
-# Plain records that are handed on together.
-_PLAIN_LINES = 500
+# Lines that are read together.
+_BATCH_LINES = 4000
 _EMPTY_LINES = (b"", b"\xef\xbb\xbf")
 
 
 @dataclass(slots=True)
 class Plain:
-    """Successive records of the shape that most large files are made of, read already: their lines and messages."""
+    """Successive records of the shape that most large files are made of, read already: questions and answers.
 
-    lines: list[int] = field(default_factory=list)
-    messages: list[tuple[Message, ...]] = field(default_factory=list)
+    `line` is that of the first; every one has a line.
+    """
+
+    line: int
+    asked: Sequence[str]
+    answers: Sequence[str]
 
 
 Item = Unit | Rejected | Plain
@@ -99,29 +103,35 @@ def _lines(file: SourceFile, piece: cut.Piece, format: Format, options: Options)
         yield piece.lost
         return
     may_be_plain = format in ("auto", "alpaca") and not options.columns
-    plain, offset = Plain(), piece.offset
-    for line, written in enumerate(piece.lines.split(b"\n"), piece.line):
-        begins, offset = offset, offset + len(written) + 1
-        value = _parsed(written)
-        said = plain_messages(value) if may_be_plain and isinstance(value, dict) else None
-        if said is not None:
-            plain.lines.append(line)
-            plain.messages.append(said)
-            if len(plain.lines) < _PLAIN_LINES:
-                continue
-        if plain.lines:
-            yield plain
-            plain = Plain()
-        if said is None and isinstance(value, dict):
-            yield from units_or_rejected(Record(line, value, begins), file.name, format, options)
-        elif said is None:
-            yield from _unusual(file, written, line, begins, format, options)
-    if plain.lines:
-        yield plain
+    lines, offset = piece.lines.split(b"\n"), piece.offset
+    for first in range(0, len(lines), _BATCH_LINES):
+        batch = lines[first : first + _BATCH_LINES]
+        values, line, start = _parsed(batch), piece.line + first, 0
+        asked, answers = plain_columns(values if may_be_plain else repeat(None, len(batch)))
+        begins = list(accumulate((len(data) + 1 for data in batch), initial=offset))
+        offset = begins[-1]
+        for odd in [number for number, text in enumerate(asked) if not text]:
+            yield Plain(line + start, asked[start:odd], answers[start:odd])
+            start, value = odd + 1, values[odd]
+            if isinstance(value, dict):
+                record = Record(line + odd, value, begins[odd])
+                yield from units_or_rejected(record, file.name, format, options)
+            else:
+                yield from _unusual(file, batch[odd], line + odd, begins[odd], format, options)
+        yield Plain(line + start, asked[start:], answers[start:])
 
 
-def _parsed(data: bytes) -> object:
-    """The value of a line without surprises; None for any other, which `parse_line` looks at."""
+def _parsed(lines: Sequence[bytes]) -> list[object]:
+    """The values of lines without surprises; None for any other, which `parse_line` looks at."""
+    try:
+        if max(map(len, lines)) <= _LONG_LINE_BYTES:
+            return list(map(orjson.loads, lines))
+    except orjson.JSONDecodeError:
+        pass
+    return list(map(_parsed_line, lines))
+
+
+def _parsed_line(data: bytes) -> object:
     try:
         return orjson.loads(data) if len(data) <= _LONG_LINE_BYTES else None
     except orjson.JSONDecodeError:

@@ -8,6 +8,7 @@ import orjson
 import xxhash
 
 from zhllm.text.chats import Chat, Preference
+from zhllm.text.lint.turns import Records, messages_of_pair
 from zhllm.text.prompt_keys import plain_texts, prompt_text
 
 CHATS, PREFERENCES = "chats", "preferences"
@@ -24,19 +25,38 @@ def texts_of(item: Item) -> list[str]:
     return texts + [text for text in (item.chosen, item.rejected) if text is not None]
 
 
-def lines_and_digests(items: Sequence[Item]) -> tuple[list[bytes], list[bytes]]:
-    """`to_json` and `digest` of each item; the messages of a chat are written once for both."""
-    lines, digests, sources = list[bytes](), list[bytes](), dict[str, bytes]()
-    for item in items:
-        if isinstance(item, Preference) or item.meta:
-            lines.append(item.to_json())
-            digests.append(item.digest())
-            continue
-        said = orjson.dumps(item.messages, default=dict)
-        source = sources.get(item.source) or sources.setdefault(item.source, orjson.dumps(item.source))
-        lines.append(b'{"id":%b,"messages":%b,"source":%b}\n' % (orjson.dumps(item.id), said, source))
-        digests.append(xxhash.xxh3_128_digest(said))
-    return lines, digests
+def lines_and_digests(records: Records, chosen: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
+    """`to_json` and `digest` of some records; those of pairs are written all at once."""
+    others = [records.others[number] for number in chosen if number in records.others]
+    pairs = [number for number in chosen if number not in records.others] if others else chosen
+    lines = _lines_of_pairs(records, pairs)
+    digests = list(map(_digest_of_pair, lines))
+    if not others:
+        return lines, digests
+    of_pairs, of_others = zip(lines, digests, strict=True), ((item.to_json(), item.digest()) for item in others)
+    merged = [next(of_others if number in records.others else of_pairs) for number in chosen]
+    return [line for line, _ in merged], [digest for _, digest in merged]
+
+
+_NEXT, _MESSAGES, _SOURCE = b'},{"id":', b',"messages":', b',"source":'
+
+
+def _lines_of_pairs(records: Records, pairs: Sequence[int]) -> list[bytes]:
+    """The lines of pairs, told apart by their keys: a quote inside a text has a backslash before it."""
+    if not pairs:
+        return []
+    ids, sources, texts, starts = records.ids, records.sources, records.texts, records.starts
+    values = [
+        {"id": ids[n], "messages": messages_of_pair(texts[starts[n]], texts[starts[n] + 1]), "source": sources[n]}
+        for n in pairs
+    ]
+    written = orjson.dumps(values)[1:-1].replace(_NEXT, b'}\n{"id":')
+    return (written + b"\n").splitlines(keepends=True)
+
+
+def _digest_of_pair(line: bytes) -> bytes:
+    """`Chat.digest` of the line of a pair."""
+    return xxhash.xxh3_128_digest(line[line.index(_MESSAGES) + len(_MESSAGES) : line.rindex(_SOURCE)])
 
 
 def key_of(item: Item) -> bytes:
@@ -49,14 +69,13 @@ def key_of(item: Item) -> bytes:
     return (total % (1 << 128)).to_bytes(16, "little")
 
 
-def keys_of(items: Sequence[Item]) -> list[bytes]:
-    """`key_of` each item."""
-    pairs = [item for item in items if isinstance(item, Chat) and len(item.messages) == 2]
-    if len(pairs) < len(items):
-        return [key_of(item) for item in items]
-    asked = plain_texts([item.messages[0]["content"] for item in pairs])
+def keys_of(records: Records, chosen: Sequence[int]) -> list[bytes]:
+    """`key_of` of some records; the prompts of pairs are looked at all at once."""
+    others = records.others
+    asked = plain_texts([records.texts[records.starts[number]] for number in chosen if number not in others])
     dumps, digest = orjson.dumps, xxhash.xxh3_128_digest
-    return [digest(dumps(((item.messages[0]["role"], said),))) for item, said in zip(pairs, asked, strict=True)]
+    of_pairs = (digest(dumps((("user", said),))) for said in asked)
+    return [key_of(others[number]) if number in others else next(of_pairs) for number in chosen]
 
 
 def sample_of_item(item: Item) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import orjson
@@ -28,11 +28,12 @@ from zhllm.stages._convert_items import (
 )
 from zhllm.stages._convert_lengths import Lengths, LengthSettings
 from zhllm.stages._convert_parts import CASES, LANGUAGES, ROW, Rows, Summary, lines_at, rejected_at, rows_at, summary_at
-from zhllm.text.chats import Chat, Preference
+from zhllm.text.chats import Chat
 from zhllm.text.document import Rejected
 from zhllm.text.lint.findings import Finding
 from zhllm.text.lint.identity_chats import identity_chats
-from zhllm.text.lint.linter import LintSettings, lint
+from zhllm.text.lint.linter import Linted, LintSettings, lint
+from zhllm.text.lint.turns import Records
 from zhllm.text.shapes.converting import converted
 from zhllm.text.shapes.record import FieldError, Format, Options, Unit, identity_of, language_matches
 
@@ -110,7 +111,7 @@ class _PartWriter:
         self.summary = Summary()
         self._lengths = None if settings.lengths is None else Lengths.of(settings.lengths)
         self._lint = _with_lengths(settings.lint, self._lengths)
-        self._block = _Block()
+        self._blocks, self._chars = _blocks(), 0
         self._files: dict[Path, BinaryIO] = {}
         self._rows: dict[str, list[Rows]] = {kind: [] for kind in KINDS}
         self._numbers: dict[str, int] = {}
@@ -164,7 +165,9 @@ class _PartWriter:
             self._repaired(found.repairs, name, unit)
         if found.facts:
             self.summary.facts.update(found.facts)
-        self._block.add(found.chats, found.preferences, name, unit.line)
+        for kind, items in ((CHATS, found.chats), (PREFERENCES, found.preferences)):
+            for item in items:
+                self._add(kind, item, name, unit.line)
         self._flush_full()
 
     def _identity(self, place: str) -> str:
@@ -174,22 +177,31 @@ class _PartWriter:
         return place if self._in_line == 1 else f"{place}.{self._in_line}"
 
     def take_plain(self, plain: Plain, name: str) -> None:
-        """Take records of which only the names of their chats are missing."""
-        self._count(name, "alpaca", len(plain.lines))
-        self._block.add_chats(
-            [
-                Chat(self._identity(f"{name}#{line}"), said, name)
-                for line, said in zip(plain.lines, plain.messages, strict=True)
-            ],
-            [(name, line) for line in plain.lines],
-        )
+        """Take records of which only the names of their chats are missing: no two of them share a line."""
+        if not plain.asked:
+            return
+        lines = range(plain.line, plain.line + len(plain.asked))
+        self._count(name, "alpaca", len(lines))
+        ids = [f"{name}#{line}" for line in lines]
+        block = self._blocks[CHATS]
+        block.records.add_pairs(ids, name, plain.asked, plain.answers)
+        block.files += [name] * len(lines)
+        block.lines += lines
+        self._chars += sum(map(len, plain.asked)) + sum(map(len, plain.answers))
         self._flush_full()
+
+    def _add(self, kind: str, item: Item, file: str, line: int) -> None:
+        block = self._blocks[kind]
+        block.records.add(item)
+        block.files.append(file)
+        block.lines.append(line)
+        self._chars += sum(map(len, texts_of(item)))
 
     def add(self, chats: Sequence[Chat]) -> None:
         """Take chats that are of no record."""
         self.summary.items["identity_chats"] += len(chats)
         for number, chat in enumerate(chats, 1):
-            self._block.add([chat], (), chat.source, number)
+            self._add(CHATS, chat, chat.source, number)
 
     def _repaired(self, repairs: Mapping[str, int], name: str, unit: Unit) -> None:
         self.summary.repairs.update(repairs)
@@ -202,48 +214,42 @@ class _PartWriter:
             cases.append([file, line, detail, text])
 
     def _flush_full(self) -> None:
-        block = self._block
-        if len(block.chats) + len(block.preferences) >= BLOCK_ITEMS or block.chars >= BLOCK_CHARS:
+        if self._chars >= BLOCK_CHARS or sum(len(block.lines) for block in self._blocks.values()) >= BLOCK_ITEMS:
             self._flush()
 
     def _flush(self) -> None:
-        block, self._block = self._block, _Block()
-        if not block.chats and not block.preferences:
-            return
-        linted = lint(block.chats, block.preferences, self._lint)
-        self.summary.lint.update(linted.counts)
-        chats = _Linted(linted.chats, linted.chat_findings, linted.chat_languages, linted.dropped_chats)
-        self._write_items(CHATS, chats, block.chat_places)
-        preferences = _Linted(
-            linted.preferences, linted.preference_findings, linted.preference_languages, linted.dropped_preferences
-        )
-        self._write_items(PREFERENCES, preferences, block.preference_places)
+        blocks, self._blocks, self._chars = self._blocks, _blocks(), 0
+        for kind, block in blocks.items():
+            if block.lines:
+                linted = lint(block.records, self._lint)
+                self.summary.lint.update(linted.counts)
+                self._write_items(kind, linted, block)
 
-    def _write_items(self, kind: str, linted: _Linted, places: Sequence[tuple[str, int]]) -> None:
+    def _write_items(self, kind: str, linted: Linted, block: _Block) -> None:
         """Write what no finding drops; all findings are counted."""
-        items = linted.items
-        for place, found in enumerate(linted.findings):
-            if found:
-                self._found(kind, items[place], found, places[place])
-        kept = [place for place, finding in enumerate(linted.dropped) if finding is None]
-        self.summary.items[f"{kind}_made"] += len(items)
-        if len(kept) < len(items):
+        records = linted.records
+        for number in [number for number, found in enumerate(linted.findings) if found]:
+            self._found(kind, records[number], linted.findings[number], block.files[number], block.lines[number])
+        kept = [number for number, finding in enumerate(linted.dropped) if finding is None]
+        self.summary.items[f"{kind}_made"] += len(records)
+        if len(kept) < len(records):
             gone = Counter(finding for finding in linted.dropped if finding is not None)
             self.summary.items[f"{kind}_dropped"] += gone.total()
             self.summary.dropped.setdefault(kind, Counter()).update(gone)
         if not kept:
             return
         self.summary.items[kind] += len(kept)
-        chosen = [items[place] for place in kept]
-        lines, digests = lines_and_digests(chosen)
+        lines, digests = lines_and_digests(records, kept)
         self._write(lines_at(self._path, kind), b"".join(lines))
-        rows = _rows_of(chosen, lines, digests)
-        files = {name: self._number(name) for name in dict.fromkeys([places[place][0] for place in kept])}
-        rows["file"] = [files[places[place][0]] for place in kept]
-        rows["line"] = [places[place][1] for place in kept]
-        rows["language"] = [_LANGUAGES[linted.languages[place]] for place in kept]
+        rows = _rows_of(linted, kept)
+        rows["digest"] = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
+        rows["size"] = list(map(len, lines))
+        files = {name: self._number(name) for name in dict.fromkeys(block.files[number] for number in kept)}
+        rows["file"] = [files[block.files[number]] for number in kept]
+        rows["line"] = np.array(block.lines)[kept]
         if self._lengths is not None and kind == CHATS:
-            rows["tokens"] = self._lengths.of_conversations([c.messages for c in chosen if isinstance(c, Chat)])
+            chats = (records[number] for number in kept)
+            rows["tokens"] = self._lengths.of_conversations([c.messages for c in chats if isinstance(c, Chat)])
         self._rows[kind].append(rows)
 
     def _number(self, name: str) -> int:
@@ -253,12 +259,12 @@ class _PartWriter:
             self.summary.names.append(name)
         return number
 
-    def _found(self, kind: str, item: Item, found: Sequence[Finding], place: tuple[str, int]) -> None:
+    def _found(self, kind: str, item: Item, found: Sequence[Finding], file: str, line: int) -> None:
         """Count the findings of an item, each name once, and remember the first cases."""
         self.summary.findings.setdefault(kind, Counter()).update({name for name, _ in found})
         for name, detail in found:
             if len(self.summary.cases.get(name, ())) < CASES:
-                self._case(name, *place, detail, sample_of_item(item))
+                self._case(name, file, line, detail, sample_of_item(item))
 
     def _write(self, path: Path, data: bytes) -> None:
         file = self._files.get(path)
@@ -284,57 +290,26 @@ class _PartWriter:
         partial.rename(summary_at(self._path))
 
 
-class _Linted(NamedTuple):
-    """Items of one kind after linting: their findings, languages, and what drops them."""
-
-    items: Sequence[Item]
-    findings: Sequence[Sequence[Finding]]
-    languages: Sequence[str]
-    dropped: Sequence[str | None]
-
-
 @dataclass
 class _Block:
-    """What is to be linted together, with the file and the line of each."""
+    """Records that are to be linted together, and the file and the line of each."""
 
-    chats: list[Chat] = field(default_factory=list)
-    preferences: list[Preference] = field(default_factory=list)
-    chat_places: list[tuple[str, int]] = field(default_factory=list)
-    preference_places: list[tuple[str, int]] = field(default_factory=list)
-    chars: int = 0
-
-    def add(self, chats: Sequence[Chat], preferences: Sequence[Preference], file: str, line: int) -> None:
-        """Add what a unit gave."""
-        place = (file, line)
-        self.add_chats(chats, [place] * len(chats))
-        for preference in preferences:
-            self.preferences.append(preference)
-            self.preference_places.append(place)
-            self.chars += sum(len(m["content"]) for m in preference.prompt)
-            self.chars += len(preference.chosen or "") + len(preference.rejected or "")
-
-    def add_chats(self, chats: Sequence[Chat], places: Sequence[tuple[str, int]]) -> None:
-        """Add chats with the place of each."""
-        self.chats += chats
-        self.chat_places += places
-        self.chars += sum([len(message["content"]) for chat in chats for message in chat.messages])
+    records: Records = field(default_factory=Records)
+    files: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
 
 
-def _rows_of(items: Sequence[Item], lines: Sequence[bytes], digests: Sequence[bytes]) -> Rows:
-    """The rows of items and their lines, but for place, language and tokens."""
-    rows = np.zeros(len(items), ROW)
-    rows["digest"] = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
-    rows["key"] = np.frombuffer(b"".join(keys_of(items)), "<u8").reshape(-1, 2)
-    rows["size"] = list(map(len, lines))
-    # Characters of the messages, and of the answers of a preference.
-    sizes = [
-        [len(message["content"]) for message in item.messages]
-        if isinstance(item, Chat)
-        else list(map(len, texts_of(item)))
-        for item in items
-    ]
-    turns = np.array(list(map(len, sizes)))
-    rows["chars"] = list(map(sum, sizes))
-    rows["turns"] = np.minimum(turns, 65535)
+def _blocks() -> dict[str, _Block]:
+    return {kind: _Block() for kind in KINDS}
+
+
+def _rows_of(linted: Linted, chosen: Sequence[int]) -> Rows:
+    """The rows of some records, but for their lines and places."""
+    records, starts = linted.records, np.array(linted.records.starts)
+    rows = np.zeros(len(chosen), ROW)
+    rows["key"] = np.frombuffer(b"".join(keys_of(records, chosen)), "<u8").reshape(-1, 2)
+    rows["chars"] = np.add.reduceat(linted.chars, starts[:-1])[chosen]
+    rows["turns"] = np.minimum(np.diff(starts)[chosen], 65535)
     rows["tokens"] = -1
+    rows["language"] = [_LANGUAGES[linted.languages[number]] for number in chosen]
     return rows

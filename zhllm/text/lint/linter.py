@@ -1,15 +1,15 @@
-"""The linter: a block of canonical chats and preferences in, the same put right and what was found in each out."""
+"""The linter: a block of canonical chats and preferences is put right, and what was found in each is told."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from zhllm.text.chats import Chat, Preference
+from zhllm.text.chats import Chat
 from zhllm.text.clean.blocks import block_of, block_ranges, normalise_all
 from zhllm.text.clean.contamination import EvaluationGrams, plain_ink
 from zhllm.text.clean.pii import KINDS, Kind
@@ -18,20 +18,11 @@ from zhllm.text.lint.findings import DROPPED, Finding
 from zhllm.text.lint.garbled import lost_in, mended, mending
 from zhllm.text.lint.identity import claims, placeholders
 from zhllm.text.lint.language import KNOWN, is_switch, languages_of
-from zhllm.text.lint.looks import Looks
+from zhllm.text.lint.looks import Looks, Numbers
 from zhllm.text.lint.masking import masked_texts, with_identity_to_mask, with_masked_identity
 from zhllm.text.lint.rewriting import Identity
 from zhllm.text.lint.tokens import spelt_tokens, without_end_tokens
-from zhllm.text.lint.turns import (
-    ASSISTANT,
-    SYSTEM,
-    USER,
-    Turns,
-    place_in,
-    turns_of,
-    with_evidence_in_place,
-    with_texts,
-)
+from zhllm.text.lint.turns import ASSISTANT, USER, Records, Turns, place_in, turns_of
 from zhllm.text.prompt_format import Message
 
 Lengths = Callable[[Sequence[Sequence[Message]]], Sequence[int]]
@@ -60,39 +51,35 @@ class LintSettings:
 
 @dataclass(frozen=True, slots=True)
 class Linted:
-    """Records after mending, as many as came in and in their order; what was found in each; its language.
+    """Records after mending; what was found in each, its language, and the finding that drops it, or None.
 
-    `dropped_*` name the finding that drops a record, or None. `counts` are of values, by kind: pii_mobile,
-    token_<|im_end|>, stripped_tokens, rewritten_records, mended_texts.
+    `chars` are those of each of their texts, [D]. `counts` are of values, by kind: pii_mobile, token_<|im_end|>,
+    stripped_tokens, rewritten_records, mended_texts.
     """
 
-    chats: list[Chat]
-    preferences: list[Preference]
-    chat_findings: list[list[Finding]]
-    preference_findings: list[list[Finding]]
-    chat_languages: list[str]
-    preference_languages: list[str]
-    dropped_chats: list[str | None]
-    dropped_preferences: list[str | None]
-    counts: Counter[str] = field(default_factory=Counter)
+    records: Records
+    findings: list[list[Finding]]
+    languages: list[str]
+    dropped: list[str | None]
+    chars: Numbers
+    counts: Counter[str]
 
 
 class _Block:
-    """The texts of a block while they are looked at: mended one after the other, findings by record."""
+    """Records while they are looked at: their texts mended one after the other, findings by record."""
 
-    def __init__(self, chats: Sequence[Chat], preferences: Sequence[Preference]) -> None:
-        self.records: list[Chat | Preference] = [*chats, *preferences]
-        self.chats = len(chats)
-        self.turns: Turns = turns_of(self.records)
-        self.texts = list(self.turns.texts)
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.turns: Turns = turns_of(records)
+        self.texts = records.texts
         self.changed: set[int] = set()
-        self.findings: list[list[Finding]] = [[] for _ in self.records]
+        self.findings: list[list[Finding]] = [[] for _ in records.ids]
         self.counts: Counter[str] = Counter()
 
     def add(self, name: str, number: int, detail: str) -> None:
         """Note a finding in text `number`."""
-        owner = self.turns.owners[number]
-        place = place_in(self.records[owner], number - self.turns.starts[owner])
+        owner = self.turns.owner(number)
+        place = place_in(self.records[owner], number - self.records.starts[owner])
         self.findings[owner].append(Finding(name, f"{place}: {_shown(detail)}"))
 
     def suspects(self, found: Sequence[int]) -> list[int]:
@@ -110,27 +97,33 @@ def _shown(detail: str) -> str:
     return line if len(line) <= SHOWN_CHARS else line[: SHOWN_CHARS - 1] + "…"
 
 
-def lint(chats: Sequence[Chat], preferences: Sequence[Preference], settings: LintSettings) -> Linted:
-    """Look at a block of records (a few thousand), mend what is certain and say what was found.
+def lint(records: Records, settings: LintSettings) -> Linted:
+    """Look at a block of records (a few thousand), mend in place what is certain and say what was found.
 
     The result for a record does not depend on the others of its block.
     """
-    block = _Block(chats, preferences)
+    block = _Block(records)
+    if not block.texts:
+        return Linted(records, block.findings, [], [], np.zeros(0, np.int64), block.counts)
     own = Identity(settings.identity, settings.creator) if settings.identity else None
-    if block.texts:
-        looks = Looks(block.texts)
-        _mend(block, looks)
-        _strip_tokens(block, looks)
-        _identities(block, looks, own)
-        _mask(block, looks, settings.masked)
-        looks = looks.after(block.texts, block.changed) if block.changed else looks
-        _judge_texts(block, looks)
-        if settings.against is not None:
-            _contaminated(block, settings.against)
-    languages = _judge_records(block, looks, settings) if block.texts else []
+    looks = Looks(block.texts)
+    _mend(block, looks)
+    _strip_tokens(block, looks)
+    _identities(block, looks, own)
+    _mask(block, looks, settings.masked)
+    looks = looks.after(block.texts, block.changed) if block.changed else looks
+    _judge_texts(block, looks)
+    if settings.against is not None:
+        _contaminated(block, settings.against)
+    languages = _judge_records(block, looks, settings)
+    for number in {block.turns.owner(changed) for changed in block.changed}:
+        records.put_texts(number)
     if settings.lengths is not None and settings.max_tokens is not None:
         _too_long(block, settings.lengths, settings.max_tokens)
-    return _linted(block, len(chats), languages, settings)
+    dropped: list[str | None] = [None] * len(records)
+    for number in [i for i, found in enumerate(block.findings) if found]:
+        dropped[number] = next((f.name for f in block.findings[number] if f.name in settings.drop), None)
+    return Linted(records, block.findings, languages, dropped, looks.sizes[1], block.counts)
 
 
 def _mend(block: _Block, looks: Looks) -> None:
@@ -148,7 +141,7 @@ def _mend(block: _Block, looks: Looks) -> None:
 def _strip_tokens(block: _Block, looks: Looks) -> None:
     """Control tokens at the end of answers."""
     for number in block.suspects(looks.tokened):
-        role, text = block.turns.roles[number], block.texts[number]
+        role, text = block.turns.role(number), block.texts[number]
         tokens = spelt_tokens(text, role)
         if not tokens:
             continue
@@ -163,22 +156,22 @@ def _identities(block: _Block, looks: Looks, own: Identity | None) -> None:
     """Claims to be another assistant, and names not filled in; rewritten record by record."""
     found: set[int] = set()
     for number in block.suspects(looks.claiming):
-        role, text = block.turns.roles[number], block.texts[number]
+        role, text = block.turns.role(number), block.texts[number]
         if claimed := claims(text, role) if own is None else own.claims(text, role):
             block.add("identity", number, claimed[0].said)
-            found.add(block.turns.owners[number])
+            found.add(block.turns.owner(number))
     for number in block.suspects(looks.tokened):
-        if unfilled := placeholders(block.texts[number], block.turns.roles[number]):
+        if unfilled := placeholders(block.texts[number], block.turns.role(number)):
             block.add("placeholder", number, " ".join(dict.fromkeys(unfilled)))
-            found.add(block.turns.owners[number])
+            found.add(block.turns.owner(number))
     if own is not None:
         for record in sorted(found):
             _rewrite(block, record, own)
 
 
 def _rewrite(block: _Block, record: int, own: Identity) -> None:
-    span = slice(*block.turns.starts[record : record + 2])
-    texts, left = own.rewritten(block.texts[span], block.turns.roles[span])
+    span = block.records.span(record)
+    texts, left = own.rewritten(block.texts[span], block.turns.roles_of(span))
     if left is not None:
         hint = "" if own.maker else ", no maker is given"
         block.findings[record].append(Finding("identity-left", _shown(left) + hint))
@@ -203,7 +196,7 @@ def _mask(block: _Block, looks: Looks, kinds: tuple[Kind, ...]) -> None:
         record = block.records[number]
         masked = with_masked_identity(record, kinds)
         if masked != record:
-            block.records[number] = masked
+            block.records.put_identity(number, masked)
             block.findings[number].append(Finding("pii", "in id, source or metadata"))
 
 
@@ -236,7 +229,7 @@ def _judge_texts(block: _Block, looks: Looks) -> None:
     for number in np.flatnonzero(chars <= _MAX_NOTHING).tolist():
         if texts[number].strip().lower() in _NOTHING:
             block.add("empty-turn", number, texts[number].strip())
-    long_answers = np.flatnonzero((block.turns.role_numbers == ASSISTANT) & (chars >= MIN_CHARS))
+    long_answers = np.flatnonzero((block.turns.roles == ASSISTANT) & (chars >= MIN_CHARS))
     fenced = np.intersect1d(looks.matching("```", looks.signed), long_answers).tolist()
     for number in sorted({*fenced, *looks.lacking(WHOLE, long_answers)}):
         if (how := cut_off(texts[number])) is not None:
@@ -273,39 +266,29 @@ def _judge_records(block: _Block, looks: Looks, settings: LintSettings) -> list[
 
 
 def _ordered(block: _Block) -> None:
-    """Records whose roles do not take turns: marked all at once, then told one by one."""
-    _, roles, owners, starts, numbers = block.turns
-    firsts, sizes = np.array(starts[:-1]), np.diff(starts)
-    after_system = np.arange(len(numbers)) - np.repeat(firsts + (numbers[firsts] == SYSTEM), sizes)
-    wrong = (numbers != np.where(after_system % 2, ASSISTANT, USER)) & (after_system >= 0)
-    # Of a preference only the prompt is looked at, which a user ends: `wrong` is not all there is to it.
-    suspects = {owners[at] for at in np.flatnonzero(wrong).tolist()}
-    suspects.update(np.flatnonzero(numbers[np.array(starts[1:]) - 1] != ASSISTANT).tolist())
-    suspects.update(range(block.chats, len(block.records)))
-    for number in sorted(suspects):
-        record = block.records[number]
-        end = starts[number + 1] if isinstance(record, Chat) else starts[number] + len(record.prompt)
-        problem = _order_problem(roles[starts[number] : end], "assistant" if isinstance(record, Chat) else "user")
-        if problem:
+    """Records whose roles do not take turns; a pair's do."""
+    for number, record in sorted(block.records.others.items()):
+        messages, ends = (record.messages, "assistant") if isinstance(record, Chat) else (record.prompt, "user")
+        if problem := _order_problem([message["role"] for message in messages], ends):
             block.findings[number].append(Finding("role-order", problem))
 
 
-def _of_records(of_texts: npt.NDArray[np.uint8], starts: list[int]) -> list[str]:
+def _of_records(of_texts: npt.NDArray[np.uint8], starts: Numbers) -> list[str]:
     """The language of each record from those of its texts: the one they all have, or mixed."""
-    firsts = np.array(starts[:-1])
-    most = np.maximum.reduceat(of_texts, firsts)
-    least = np.minimum.reduceat(np.where(of_texts == 0, len(KNOWN), of_texts), firsts)
+    most = np.maximum.reduceat(of_texts, starts[:-1])
+    least = np.minimum.reduceat(np.where(of_texts == 0, len(KNOWN), of_texts), starts[:-1])
     most[least < most] = KNOWN.index("mixed")
     return [KNOWN[number] for number in most.tolist()]
 
 
 def _switched(block: _Block, of_texts: npt.NDArray[np.uint8]) -> None:
-    _, roles, owners, _, numbers = block.turns
-    for at in (np.flatnonzero((of_texts[1:] != of_texts[:-1]) & (numbers[1:] == ASSISTANT)) + 1).tolist():
+    roles, _, owners, _ = block.turns
+    differs = (of_texts[1:] != of_texts[:-1]) & (roles[1:] == ASSISTANT) & (owners[1:] == owners[:-1])
+    for at in (np.flatnonzero(differs) + 1).tolist():
         asked = at - 1
-        while roles[asked] == "assistant" and owners[asked] == owners[at] and asked:
+        while roles[asked] == ASSISTANT and owners[asked] == owners[at] and asked:
             asked -= 1
-        if roles[asked] != "user" or owners[asked] != owners[at]:
+        if roles[asked] != USER or owners[asked] != owners[at]:
             continue
         before, after = KNOWN[of_texts[asked]], KNOWN[of_texts[at]]
         if is_switch(block.texts[asked], before, block.texts[at], after):
@@ -318,17 +301,19 @@ def _is_of(language: str, wanted: str) -> bool:
 
 def _repeated(block: _Block, looks: Looks) -> None:
     """An answer that is the question, or an answer of before; the two answers of a preference that are one."""
-    texts, (_, roles, owners, starts, numbers) = block.texts, block.turns
+    texts, (roles, _, owners, starts) = block.texts, block.turns
     bytes_, chars = looks.sizes
-    alike = (bytes_[1:] == bytes_[:-1]) & (chars[1:] > 1) & (numbers[1:] == ASSISTANT)
+    alike = (bytes_[1:] == bytes_[:-1]) & (chars[1:] > 1) & (roles[1:] == ASSISTANT) & (owners[1:] == owners[:-1])
     for at in (np.flatnonzero(alike) + 1).tolist():
-        if texts[at] == texts[at - 1] and owners[at] == owners[at - 1]:
-            same = roles[at - 1] == "assistant"
+        if texts[at] == texts[at - 1]:
+            same = roles[at - 1] == ASSISTANT
             block.add("repeated-turn", at, "both answers are the same" if same else f"says the question: {texts[at]}")
     for number in np.flatnonzero(np.diff(starts) > 3).tolist():
-        start, end = starts[number : number + 2] if isinstance(block.records[number], Chat) else (0, 0)
+        if not isinstance(block.records[number], Chat):
+            continue
         said: set[str] = set()
-        for at in [i for i in range(start, end) if roles[i] == "assistant" and len(texts[i]) >= MIN_REPEATED_CHARS]:
+        answers = np.flatnonzero(roles[block.records.span(number)] == ASSISTANT) + starts[number]
+        for at in [at for at in answers.tolist() if len(texts[at]) >= MIN_REPEATED_CHARS]:
             if texts[at] in said:
                 block.add("repeated-turn", at, f"said before: {texts[at]}")
             said.add(texts[at])
@@ -337,7 +322,7 @@ def _repeated(block: _Block, looks: Looks) -> None:
 def _too_long(block: _Block, lengths: Lengths, most: int) -> None:
     conversations: list[Sequence[Message]] = []
     owners: list[int] = []
-    for number, record in enumerate(_finished(block)):
+    for number, record in enumerate(block.records):
         if isinstance(record, Chat):
             said: list[Sequence[Message]] = [record.messages]
         else:
@@ -351,30 +336,3 @@ def _too_long(block: _Block, lengths: Lengths, most: int) -> None:
     for number, tokens in longest.items():
         if tokens > most:
             block.findings[number].append(Finding("too-long", f"{tokens:,} tokens of {most:,}"))
-
-
-def _finished(block: _Block) -> list[Chat | Preference]:
-    finished = list(block.records)
-    for number in {block.turns.owners[number] for number in block.changed}:
-        finished[number] = _with_texts(block, number, finished[number])
-    return finished
-
-
-def _with_texts(block: _Block, number: int, record: Chat | Preference) -> Chat | Preference:
-    start, end = block.turns.starts[number : number + 2]
-    return with_evidence_in_place(with_texts(record, block.texts[start:end]))
-
-
-def _linted(block: _Block, chats: int, languages: list[str], settings: LintSettings) -> Linted:
-    finished = _finished(block)
-    dropped: list[str | None] = [None] * len(finished)
-    for number in [i for i, found in enumerate(block.findings) if found]:
-        dropped[number] = next((f.name for f in block.findings[number] if f.name in settings.drop), None)
-    return Linted(
-        [record for record in finished[:chats] if isinstance(record, Chat)],
-        [record for record in finished[chats:] if isinstance(record, Preference)],
-        block.findings[:chats], block.findings[chats:],
-        languages[:chats], languages[chats:],
-        dropped[:chats], dropped[chats:],
-        block.counts,
-    )  # fmt: skip

@@ -13,13 +13,13 @@ from typing import Any
 
 import orjson
 
-from zhllm.text.chats import Chat, Preference
 from zhllm.text.clean.identity import masked_identity
 from zhllm.text.clean.measures import scan
 from zhllm.text.clean.pii import PLACEHOLDERS, Kind, find
 from zhllm.text.clean.pii_signs import with_personal_data
 from zhllm.text.document import Document
 from zhllm.text.lint.looks import Looks
+from zhllm.text.lint.turns import Record, Records
 
 # One character for one: places in the folded text are places in the text.
 _FOLDED = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0xFEE0).isalnum()} | {
@@ -57,10 +57,9 @@ def _masked_line(line: str, kinds: Collection[Kind]) -> tuple[str, Counter[Kind]
     return line, counts
 
 
-def with_identity_to_mask(records: Sequence[Chat | Preference]) -> list[int]:
+def with_identity_to_mask(records: Records) -> list[int]:
     """The numbers of records that may have personal data in id, source or metadata, in order."""
-    ids = [record.id for record in records]
-    sources = list({record.source for record in records})
+    ids, sources = records.ids, list(dict.fromkeys(records.sources))
     found = set[int]()
     if len(sources) != 1 or not _are_lines_of(sources[0], ids):
         named = Looks(ids).personal
@@ -68,8 +67,8 @@ def with_identity_to_mask(records: Sequence[Chat | Preference]) -> list[int]:
         scanned = scan([ids[number] for number in named])
         found = {named[doc] for doc, _, _ in scanned.places_of(with_personal_data(scanned))} if named else found
     if suspects := {sources[number] for number in Looks(sources).personal}:
-        found.update(number for number, record in enumerate(records) if record.source in suspects)
-    if described := [number for number, record in enumerate(records) if record.meta]:
+        found.update(number for number, source in enumerate(records.sources) if source in suspects)
+    if described := [number for number, record in records.others.items() if record.meta]:
         metas = [orjson.dumps(records[number].meta, default=dict).decode() for number in described]
         found.update(described[number] for number in Looks(metas).personal)
     return sorted(found)
@@ -85,7 +84,7 @@ def _are_lines_of(source: str, ids: Sequence[str]) -> bool:
     return are_all and "\n" not in rest and rest[len(prefix) :].isdigit()
 
 
-def with_masked_identity(record: Chat | Preference, kinds: tuple[Kind, ...]) -> Chat | Preference:
+def with_masked_identity(record: Record, kinds: tuple[Kind, ...]) -> Record:
     """A record with personal data in id, source and metadata masked; an id that changes stays its own."""
     meta = orjson.dumps(record.meta, default=dict).decode() if record.meta else ""
     masked = masked_identity(Document(record.id, "", record.source, meta), kinds)

@@ -4,7 +4,8 @@ two texts, as Firefly's, under any of the names in `names`."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 from zhllm.text.prompt_format import Message
@@ -27,21 +28,30 @@ def alpaca_messages(value: dict[str, Any]) -> tuple[Message, ...]:
 
 
 _PLAIN_KEYS = {"instruction", "input", "output"}
+_plain_values = itemgetter("instruction", "input", "output")
 
 
-def plain_messages(value: dict[str, Any]) -> tuple[Message, ...] | None:
-    """What `alpaca_messages` gives of a plain record as orjson parsed it; None where it must look closer."""
-    if value.keys() != _PLAIN_KEYS:
-        return None
-    asked, more, answer = value["instruction"], value["input"], value["output"]
-    if type(asked) is not str or type(more) is not str or type(answer) is not str:
-        return None
-    asked, more, answer = asked.strip(), more.strip(), answer.strip()
-    if more:
-        asked = f"{asked}\n{more}" if asked else more
-    if not asked or not answer or asked.startswith("Human"):
-        return None
-    return ({"role": "user", "content": asked}, {"role": "assistant", "content": answer})
+def plain_columns(values: Iterable[object]) -> tuple[list[str], list[str]]:
+    """Questions and answers of values as orjson parsed them: what `alpaca_messages` gives of plain records.
+
+    Of a value that it must look at closer, both are "".
+    """
+    questions, answers = list[str](), list[str]()
+    for value in values:
+        asked = answer = ""
+        if type(value) is dict and value.keys() == _PLAIN_KEYS:
+            asked, more, answer = _plain_values(value)
+            if type(asked) is type(more) is type(answer) is str:
+                asked, more, answer = asked.strip(), more.strip(), answer.strip()
+                if more:
+                    asked = f"{asked}\n{more}" if asked else more
+                if not asked or not answer or asked.startswith("Human"):
+                    asked = answer = ""
+            else:
+                asked = answer = ""
+        questions.append(asked)
+        answers.append(answer)
+    return questions, answers
 
 
 def qa_messages(value: dict[str, Any]) -> tuple[Message, ...]:
