@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from evaluated import read_scores
 from toys import Toy, random_model, stage, write_jsonl
 
 from zhllm.errors import DataError
+from zhllm.evals.intervals import mean_score
 from zhllm.evals.own_documents import MASK, own_documents
+from zhllm.stages.evaluate import table
 
 
 def test_every_question_is_answered_by_its_paragraph(real_data: Path) -> None:
@@ -31,14 +35,56 @@ def test_every_question_is_answered_by_its_paragraph(real_data: Path) -> None:
     assert all(answers.count(place) for place in range(4)), "the right option stands everywhere"
 
 
+# What may be known of words without reading: how often the corpus has them, how large a number is, how a word looks.
+GUESSES: dict[str, Callable[[str, str], float]] = {
+    "frequent": lambda word, corpus: corpus.count(word),
+    "rare": lambda word, corpus: -corpus.count(word),
+    "late in the alphabet": lambda word, _: float.fromhex(word.encode().hex()[:12]),
+    "first in the corpus": lambda word, corpus: -corpus.index(word),
+    "large": lambda word, _: float(word) if word.replace(".", "").isdigit() else 0.0,
+}
+
+
+@pytest.mark.parametrize("name", GUESSES)
+def test_who_knows_words_but_not_the_paragraphs_gets_no_more_than_chance(name: str, real_data: Path) -> None:
+    """Distractors drawn from the whole corpus let the guess at the most frequent name be right in 47 of 100."""
+    texts = [file.read_text(encoding="utf-8") for file in sorted((real_data / "docs_laws").glob("*.md"))]
+    corpus = "\n".join(texts)
+    subjects, possible = own_documents(texts, 400)
+    assert possible["numbers"] > 80 and possible["names"] > 800 and possible["terms"] > 4000
+    for subject in subjects:
+        right = []
+        for choice in subject.questions:
+            known = [GUESSES[name](option, corpus) for option in choice.options]
+            best = [i for i, value in enumerate(known) if value == max(known)]
+            right.append((choice.answer in best) / len(best))
+        assert mean_score(right, 0.25).is_chance, f"{subject.name}: {sum(right) / len(right):.3f}"
+
+
+def test_a_word_is_the_answer_as_often_as_it_is_offered_a_fourth_time(real_data: Path) -> None:
+    """Of all questions, not only of some: as in a round each word is once the answer and about three times not."""
+    texts = [file.read_text(encoding="utf-8") for file in sorted((real_data / "docs_laws").glob("*.md"))]
+    for subject in own_documents(texts, 10**9)[0]:
+        answers = Counter(c.options[c.answer] for c in subject.questions)
+        offered = Counter(option for c in subject.questions for option in c.options)
+        for word, times in answers.most_common(5):
+            assert 0.2 <= times / offered[word] <= 0.3, (word, times, offered[word])
+        assert len({c.question for c in subject.questions}) == len(subject.questions)
+
+
 def test_the_stage_asks_a_model_about_documents(toy: Toy, tmp_path: Path) -> None:
     model = random_model(tmp_path / "model", toy.extended, max_position_embeddings=1024)
     lines = "\n".join(f"第{i}号样品存放在实验室的低温柜里，每{3 + i}天由专人检查并登记一次。" for i in range(12))
     data = write_jsonl(tmp_path / "texts.jsonl", [{"id": "a", "text": lines}])
     out = stage("evaluate", tmp_path / "out", model=model, task=["own"], data=[data], own_questions=5)
     found = read_scores(out)
-    (score, _) = found["scores"]
-    assert score["name"] == "own_accuracy" and score["chance"] == 0.25 and score["n"] == 5
+    (score, macro) = found["scores"]
+    assert score["name"] == "own_accuracy" and score["n"] == 5
+    by_kind = found["tables"]["model"]["own: subjects"]["numbers"]
+    assert score["chance"] == macro["chance"] == by_kind["chance"] == 0.25, "one of four options is right"
+    assert score["is_chance"] and score["low"] <= 0.25 <= score["high"]
+    assert "≈ chance (0.250)" in (out / "report.html").read_text(encoding="utf-8")
+    assert any("≈ chance (0.250)" in line for line in table(out))
     assert any("could give: numbers 12" in note for note in found["notes"]["model"])
     with pytest.raises(DataError, match="has no paragraph with a number, name or term"):
         plain = write_jsonl(tmp_path / "t.jsonl", [{"id": "b", "text": "好。"}])
