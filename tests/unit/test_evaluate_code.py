@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
 import time
 from pathlib import Path
 
@@ -11,8 +14,10 @@ from evaluated import read_scores
 from scripted import scripted_llama
 from toys import Toy, stage, write_jsonl
 
-from zhllm.errors import ConfigError, DataError
-from zhllm.evals.code_tasks import program_of, read_code_tasks, run_program
+from zhllm.errors import ConfigError, DataError, StageError
+from zhllm.evals import sandbox
+from zhllm.evals.code_tasks import program_of, read_code_tasks
+from zhllm.evals.sandbox import run_program
 
 HUMAN: dict[str, object] = {
     "task_id": "H/0", "entry_point": "add",
@@ -38,35 +43,120 @@ def test_a_program_that_leaves_early_has_not_passed() -> None:
     assert run_program("print('passed')\nraise SystemExit") != "passed"
 
 
-def test_the_limits_hold(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def has_namespaces() -> bool:
+    return run_program("import os\nassert os.getpid() == 2") == "passed"
+
+
+both_ways = pytest.mark.parametrize("namespaces", [True, False])
+
+
+@both_ways
+def test_time_ends_a_program_that_works_and_one_that_waits(namespaces: bool) -> None:
     start = time.monotonic()
-    assert run_program("while True: pass", time_s=1) == "time"
-    assert run_program("import time\ntime.sleep(60)", time_s=1) == "time"
-    assert time.monotonic() - start < 20
-    assert "MemoryError" in run_program("x = bytearray(2 << 30)")
-    assert run_program("open('big', 'wb').write(bytes(2 << 20))").startswith("failed: ")
-    mark = tmp_path / "mark"
-    late = f"import os, time\nif os.fork() == 0:\n    time.sleep(6)\n    open({str(mark)!r}, 'w')\n    os._exit(0)\n"
-    assert run_program(late, time_s=1) == "time"
-    time.sleep(3.5)
-    assert not mark.exists(), "what it started goes on after it"
+    assert run_program("while True: pass", 1, namespaces) == "time"
+    assert run_program("import time\ntime.sleep(60)", 1, namespaces) == "time"
+    assert run_program("import signal\nsignal.signal(signal.SIGXCPU, 1)\nwhile True: pass", 1, namespaces) == "time"
+    assert run_program("import os, signal\nos.kill(os.getpid(), 9)", 9, namespaces) == "failed: signal 9"
+    assert time.monotonic() - start < 30
 
 
-def test_it_sees_no_environment_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+# What a program does before one of its processes stays, and what is found of the first one.
+LEAVES = {
+    "child": ("if os.fork() == 0: stay()\ntime.sleep(60)", "time"),
+    "session": ("if os.fork() == 0:\n    os.setsid()\n    stay()\ntime.sleep(60)", "time"),
+    "daemon": (
+        DAEMON := "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: stay()\n    os._exit(0)\n",
+        "passed",
+    ),
+    "daemon left": (DAEMON + "time.sleep(0.3)\nraise SystemExit(3)", "failed: exit code 3"),
+    "daemon of an error": (DAEMON + "time.sleep(0.3)\n1 / 0", "failed: ZeroDivisionError: division by zero"),
+}
+
+
+@both_ways
+@pytest.mark.parametrize("name", LEAVES)
+def test_nothing_outlives_a_program(name: str, namespaces: bool) -> None:
+    """What stays gives itself a name (prctl(PR_SET_NAME)), by which it would be found afterwards."""
+    sign = f"stays{os.urandom(4).hex()}"
+    leaves, wanted = LEAVES[name]
+    stay = f"def stay():\n    ctypes.CDLL(None).prctl(15, b'{sign}')\n    time.sleep(20)\n    os._exit(0)\n"
+    assert run_program(f"import ctypes, os, time\n{stay}{leaves}\ntime.sleep(0.3)", 1, namespaces) == wanted
+    assert not _named(sign)
+
+
+def _named(sign: str) -> list[Path]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            found += [path] if path.read_text().strip() == sign else []
+    return found
+
+
+@both_ways
+def test_memory_files_and_processes_are_limited(namespaces: bool) -> None:
+    assert run_program("x = bytearray(2 << 30)", 9, namespaces) == "failed: MemoryError"
+    big = run_program("open('big', 'wb').write(bytes(2 << 20))", 9, namespaces)
+    assert big in ("failed: OSError: [Errno 27] File too large", f"failed: signal {int(signal.SIGXFSZ)}")
+    assert run_program("open('small', 'wb').write(bytes(1 << 19))", 9, namespaces) == "passed"
+    forks = "import os, time\nfor _ in range({}):\n    if not os.fork():\n        time.sleep(5)\n        os._exit(0)\n"
+    assert run_program(forks.format(40), 9, namespaces).startswith("failed: BlockingIOError")
+    assert run_program(forks.format(5), 9, namespaces) == "passed"
+
+
+def test_what_a_program_prints_takes_no_memory_here() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert run_program("import sys\nwhile True: sys.stdout.write('样' * 65536)", time_s=1) == "time"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "in KB"
+    assert run_program("print('x' * 3_000_000)") == "passed"
+
+
+@both_ways
+def test_it_sees_an_empty_folder_and_no_environment(monkeypatch: pytest.MonkeyPatch, namespaces: bool) -> None:
     monkeypatch.setenv("SECRET_OF_TEST", "1")
-    assert run_program("import os\nassert 'SECRET_OF_TEST' not in os.environ") == "passed"
-    assert os.environ["SECRET_OF_TEST"] == "1"
-    import socket
+    looks = "import os, sys\nassert not os.environ.keys() - {'LC_CTYPE'}, os.environ\nassert not os.listdir('.')\n"
+    assert run_program(looks + "assert sys.argv == ['task.py'] and not sys.stdin.read()", 9, namespaces) == "passed"
+    assert run_program("import os\nraise ValueError(os.getcwd())", 9, namespaces).startswith("failed: ValueError: /")
+    where = run_program("import os\nopen('a', 'w')\nraise ValueError(os.getcwd())", 9, namespaces).split(": ")[2]
+    assert not Path(where).exists()
 
+
+def test_it_reaches_no_network_no_file_and_no_process(tmp_path: Path, has_namespaces: bool) -> None:
+    if not has_namespaces:
+        pytest.skip("the kernel allows no namespaces here")
+    (mark := tmp_path / "mark").write_text("当")
+    tmp_path.chmod(0o777)
+    mark.chmod(0o666)
+    for step in (f"open({str(mark)!r}, 'w')", f"open({str(tmp_path / 'new')!r}, 'w')", f"os.remove({str(mark)!r})"):
+        assert "Read-only file system" in run_program(f"import os\n{step}")
+    assert mark.read_text() == "当"
+    fills = "for i in range(99):\n    open(f'f{i}', 'wb').write(bytes(1 << 20))"
+    assert run_program(fills) == "failed: OSError: [Errno 28] No space left on device"
+    assert "No such process" in run_program(f"import os\nos.kill({os.getpid()}, 0)")
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        port = server.getsockname()[1]
-        reach = f"import socket\nsocket.create_connection(('127.0.0.1', {port}), 2)"
-        found = run_program(reach)
-    if found == "passed":
-        pytest.skip("the kernel allows no user namespace here, so the sandbox has the network")
-    assert "Network is unreachable" in found
+        reach = f"import socket\nsocket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 2)"
+        assert "Network is unreachable" in run_program(reach)
+
+
+def test_root_gives_its_rights_away() -> None:
+    if os.getuid() != 0:
+        pytest.skip("is not root here")
+    for namespaces in (True, False):
+        assert run_program("import os\nassert os.getuid() > 1 << 30 and not os.getgroups()", 9, namespaces) == "passed"
+        assert "Permission denied" in run_program("open('/etc/shadow', 'a')", 9, namespaces=False)
+        assert "not permitted" in run_program("import os\nos.setuid(0)", 9, namespaces)
+
+
+def test_a_sandbox_that_does_not_work_is_no_wrong_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sandbox, "_GUARD", tmp_path / "none.py")
+    with pytest.raises(StageError, match=r"the sandbox does not work here: .*No such file"):
+        run_program("pass")
+    (tmp_path / "none.py").write_text("import time\ntime.sleep(60)")
+    monkeypatch.setattr(sandbox, "GRACE_S", 0)
+    assert run_program("pass", time_s=1) == "time"
 
 
 def test_bad_tasks_and_the_flag(toy: Toy, tmp_path: Path) -> None:

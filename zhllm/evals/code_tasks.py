@@ -1,19 +1,8 @@
-"""Code tasks in the layouts of HumanEval and MBPP: what a model wrote is run against the task's tests, in a sandbox.
-
-The sandbox is a process of its own with a time limit, limits of memory, file size and processes, an empty folder, no
-environment, and (where the kernel allows a user namespace) no network. It keeps mistakes from doing harm; it is no
-prison for code that was written to break out. So nothing runs unless it is allowed.
-"""
+"""Code tasks in the layouts of HumanEval and MBPP: what the model is asked, and the program made of its answer."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,24 +12,8 @@ from zhllm.errors import DataError
 from zhllm.text.document import Rejected
 from zhllm.text.read.records import read_records
 
-TIME_S, MEMORY_BYTES, FILE_BYTES, PROCESSES = 10, 1 << 30, 1 << 20, 16
 _FENCE = re.compile(r"```(?:[Pp]ython|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 WHOLE = "\n    pass\n\n\n"
-
-# The child limits itself before it reads a word of the task; CLONE_NEWUSER | CLONE_NEWNET, from sched.h.
-_CHILD = """\
-import ctypes, resource, sys
-seconds, memory, size, processes = map(int, sys.argv[1:5])
-ctypes.CDLL(None).unshare(0x10000000 | 0x40000000)
-for what, limit in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, size),
-                    (resource.RLIMIT_NPROC, processes), (resource.RLIMIT_CORE, 0)):
-    resource.setrlimit(what, (limit, limit))
-source = sys.stdin.read()
-secret = sys.argv[5]
-del sys.argv[1:]
-exec(compile(source, "task.py", "exec"), {"__name__": "__main__"})
-sys.__stdout__.write(secret)
-"""
 
 
 @dataclass(frozen=True)
@@ -95,37 +68,3 @@ def program_of(task: CodeTask, reply: str) -> str:
     is_whole = re.search(rf"^def\s+{re.escape(task.entry_point)}\b", code, re.MULTILINE)
     # A whole function stands behind the beginning, whose imports and helpers it may need.
     return f"{task.before}{WHOLE if is_whole else ''}{code}\n\n{task.tests}"
-
-
-def run_program(program: str, time_s: int = TIME_S) -> str:
-    """ "passed", "failed: <last line>", or "time": what a program did in the sandbox."""
-    secret = os.urandom(16).hex()  # printed last, and only by a program that came to its end
-    with tempfile.TemporaryDirectory() as folder:
-        limits = map(str, (time_s, MEMORY_BYTES, FILE_BYTES, PROCESSES))
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _CHILD, *limits, secret],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env={},
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            out, err = child.communicate(program.encode("utf-8", "replace"), timeout=time_s + 2)
-        except subprocess.TimeoutExpired:
-            return "time"
-        finally:
-            _end(child)
-    if child.returncode == 0 and out.endswith(secret.encode()):
-        return "passed"
-    if child.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        return "time"
-    last = err.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return f"failed: {last[0] if last else f'exit code {child.returncode}'}"[:200]
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it started in its session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    for pipe in (child.stdin, child.stdout, child.stderr):
-        if pipe is not None:
-            pipe.close()

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from zhllm.errors import ConfigError, DataError
-from zhllm.evals.code_tasks import program_of, read_code_tasks, run_program
+from zhllm.evals.code_tasks import program_of, read_code_tasks
 from zhllm.evals.generation import PER_ITEM, best, bleu, bleu_counts, number_match
 from zhllm.evals.generation_sets import read_items
 from zhllm.evals.health import health_prompts, signs_of
 from zhllm.evals.intervals import ROUNDS, Score, mean_score
+from zhllm.evals.sandbox import run_program
 from zhllm.infer.engine import open_engine
 from zhllm.infer.sampling import Sampling
 from zhllm.stages._evaluate_config import EvaluateConfig
