@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os.path import commonprefix
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -41,6 +41,13 @@ class Ask:
         return [option[self.border : -1] for option in self.options]
 
 
+class Answer(NamedTuple):
+    """The natural-log likelihood of an option, and whether each of its tokens is the likeliest where it stands."""
+
+    nats: float
+    is_likeliest: bool
+
+
 class Scorer(Protocol):
     """A model that gives log-likelihoods; `context` is how many tokens it reads at most."""
 
@@ -52,6 +59,9 @@ class Scorer(Protocol):
 
     def score(self, asks: Sequence[Ask]) -> list[list[float]]:
         """For each question the natural-log likelihood of each option's tokens from the border on."""
+
+    def judge(self, asks: Sequence[Ask]) -> list[list[Answer]]:
+        """The same, and whether the model itself would have written the option."""
 
 
 def ask_of(context: Sequence[int], options: Sequence[Sequence[int]]) -> Ask:
@@ -80,10 +90,14 @@ class TorchScorer:
 
     def score(self, asks: Sequence[Ask]) -> list[list[float]]:
         """For each question the natural-log likelihood of each option's tokens from the border on."""
+        return [[answer.nats for answer in row] for row in self.judge(asks)]
+
+    def judge(self, asks: Sequence[Ask]) -> list[list[Answer]]:
+        """The same, and whether the model itself would have written the option."""
         if not asks:
             return []
         shared = min(len(commonprefix([a.context[:-1] for a in asks])), *(a.border - 1 for a in asks))
-        found: dict[int, list[float]] = {}
+        found: dict[int, list[Answer]] = {}
         with torch.inference_mode():
             prefix = self._read(asks[0].context[:shared])
             for indices in self._batches(asks, shared):
@@ -121,7 +135,7 @@ class TorchScorer:
             columns, branches = c, r
         yield batch
 
-    def _score(self, asks: list[Ask], shared: int, prefix: list[tuple[Tensor, Tensor]]) -> list[list[float]]:
+    def _score(self, asks: list[Ask], shared: int, prefix: list[tuple[Tensor, Tensor]]) -> list[list[Answer]]:
         from transformers import DynamicCache
 
         ids, positions, seen = _rows(asks, shared)
@@ -136,7 +150,7 @@ class TorchScorer:
             past_key_values=cache if prefix else None, use_cache=bool(prefix),
             logits_to_keep=torch.arange(first, ids.shape[1], device=device),
         )  # fmt: skip
-        return [_sums(row, ask) for row, ask in zip(out.logits, asks, strict=True)]
+        return [_answers(row, ask) for row, ask in zip(out.logits, asks, strict=True)]
 
 
 def _rows(asks: Sequence[Ask], shared: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,8 +180,8 @@ def _rows(asks: Sequence[Ask], shared: int) -> tuple[Tensor, Tensor, Tensor]:
     return ids, positions, seen
 
 
-def _sums(logits: Tensor, ask: Ask) -> list[float]:
-    """The log-likelihood of each option from (1 + R, V): first what follows the question, then the branches."""
+def _answers(logits: Tensor, ask: Ask) -> list[Answer]:
+    """What is found of each option in (1 + R, V): first what follows the question, then the branches."""
     places: list[int] = []
     tokens: list[int] = []
     sizes, at = [], 1
@@ -178,8 +192,13 @@ def _sums(logits: Tensor, ask: Ask) -> list[float]:
         at += len(branch)
     used = sorted(set(places))
     step = max(1, SOFTMAX_CELLS // logits.shape[1])
-    totals = [logits[used[i : i + step]].float().logsumexp(-1) for i in range(0, len(used), step)]
-    total = dict(zip(used, torch.cat(totals).tolist(), strict=True))
+    total: dict[int, float] = {}
+    best: dict[int, int] = {}
+    for own in (used[i : i + step] for i in range(0, len(used), step)):
+        block = logits[own].float()
+        total |= dict(zip(own, block.logsumexp(-1).tolist(), strict=True))
+        best |= dict(zip(own, block.argmax(-1).tolist(), strict=True))
     picked = logits[places, tokens].float().tolist()
-    log_p = iter(value - total[place] for value, place in zip(picked, places, strict=True))
-    return [sum(islice(log_p, size)) for size in sizes]
+    each = iter([(p - total[at], best[at] == t) for p, at, t in zip(picked, places, tokens, strict=True)])
+    found = [list(islice(each, size)) for size in sizes]
+    return [Answer(sum(nats for nats, _ in row), all(likeliest for _, likeliest in row)) for row in found]

@@ -18,7 +18,7 @@ class EvaluateConfig(Config):
     adapter: InputPath | None = Field(None, description="Adapter to score on the model directory, without merging it.")
     against: InputPath | None = Field(None, description="A second model to score beside it (the base).")
     task: tuple[TaskName, ...] = Field(
-        min_length=1,
+        (),
         description="bits: bits per character of text; questions: answers to a question set; choice: multiple choice; "
         "own: multiple choice made of your held-out documents; "
         "generate: answers against references (exact match, F1, BLEU, ROUGE-L, METEOR, final number); "
@@ -42,10 +42,17 @@ class EvaluateConfig(Config):
         min_length=1,
         description="choice: the likelihood of the option's letter, of its full text (sum and per character), or both.",
     )
-    chat: bool = Field(False, description="choice: put questions in the model's chat template, examples as turns.")
+    chat: bool = Field(False, description="choice, harness: questions in the model's chat template, examples as turns.")
     own_questions: int = Field(200, gt=0, description="own: questions of each kind (numbers, names, terms) at most.")
     allow_code: bool = Field(False, description="code: run what the model writes, with limits of time and memory.")
     examples: InputPaths = Field((), description="choice: files or folders of worked examples instead of dev/.")
+    harness: tuple[str, ...] = Field(
+        (), description="Tasks and groups of lm-evaluation-harness, asked and marked by it (pip install lm-eval)."
+    )
+    harness_include: InputPaths = Field((), description="harness: folders of your own task files (yaml).")
+    harness_shots: int | None = Field(None, ge=0, description="harness: worked examples instead of the task's own.")
+    harness_limit: int | None = Field(None, gt=0, description="harness: items of each task at most, to try it out.")
+    allow_download: bool = Field(False, description="harness: let lm-eval fetch data from the network.")
     columns: tuple[str, ...] = Field(
         (), description="choice: columns of your own file: question=NAME answer=NAME options=NAME,NAME,..."
     )

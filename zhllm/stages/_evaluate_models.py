@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zhllm.errors import DataError
-from zhllm.evals.likelihood import Ask, Scorer, TorchScorer
+from zhllm.evals.likelihood import Answer, Ask, Scorer, TorchScorer
 from zhllm.infer.llamacpp import LlamaServer
 from zhllm.infer.writing import choose_format, directory_format
 from zhllm.model.directory import check_vocabulary
@@ -101,12 +101,13 @@ def _llama_scorer(file: Path, chat: PromptFormat | None) -> Iterator[LlamaScorer
 class LlamaScorer:
     """A GGUF file as a Scorer: llama.cpp keeps what a prompt has in common with the one before it.
 
-    A token's probability is asked for one by one, so scoring full texts takes a request a token.
+    A token's probability is asked for one by one, so scoring full texts takes a request a token. `server` is alive as
+    long as the scorer.
     """
 
     def __init__(self, server: LlamaServer, metadata: dict[str, Any], context: int, chat: PromptFormat | None) -> None:
         self.context, self.tokens_computed = context, 0
-        self._server, self._chat = server, chat
+        self.server, self._chat = server, chat
         self._vocabulary = len(metadata["tokenizer.ggml.tokens"])
         bos = metadata.get("tokenizer.ggml.bos_token_id")
         self._start = [] if bos is None or not metadata.get("tokenizer.ggml.add_bos_token", True) else [int(bos)]
@@ -114,10 +115,10 @@ class LlamaScorer:
         self._controls = {} if chat is None else self._control_ids(chat)
 
     def _control_ids(self, chat: PromptFormat) -> dict[str, int]:
-        found = self._server.tokenize(chat.special_tokens, parse_special=True)
+        found = self.server.tokenize(chat.special_tokens, parse_special=True)
         if wrong := [t for t, ids in zip(chat.special_tokens, found, strict=True) if len(ids) != 1]:
             raise DataError(
-                f'{self._server.model}: the format "{chat.name}" writes {wrong[0]!r}, which is not a control token '
+                f'{self.server.model}: the format "{chat.name}" writes {wrong[0]!r}, which is not a control token '
                 "of this file. Choose another --prompt-format, or score without --chat."
             )
         return {token: ids[0] for token, ids in zip(chat.special_tokens, found, strict=True)}
@@ -125,28 +126,40 @@ class LlamaScorer:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts as llama.cpp reads them."""
         if self._chat is None:
-            return [[*self._start, *ids] for ids in self._server.tokenize(texts)]
+            return [[*self._start, *ids] for ids in self.server.tokenize(texts)]
         parts = [[self._controls.get(part, part) for part in self._chat.split(text)] for text in texts]
-        return self._server.tokenize_parts(parts)
+        return self.server.tokenize_parts(parts)
+
+    def encode_prompt(self, text: str, adds_special: bool) -> list[int]:
+        """Ids of a text that may spell control tokens, with BOS where the file asks for it and this does."""
+        return self.server.tokenize([text], add_special=adds_special, parse_special=True)[0]
 
     def score(self, asks: Sequence[Ask]) -> list[list[float]]:
         """For each question the natural-log likelihood of each option's tokens from the border on."""
-        return [self._score(ask) for ask in asks]
+        return [[answer.nats for answer in row] for row in self.judge(asks)]
 
-    def _score(self, ask: Ask) -> list[float]:
+    def judge(self, asks: Sequence[Ask]) -> list[list[Answer]]:
+        """The same, and whether the model itself would have written the option."""
+        return [self._judge(ask) for ask in asks]
+
+    def _judge(self, ask: Ask) -> list[Answer]:
         wanted: dict[tuple[int, ...], set[int]] = {}
         for option in ask.options:
             for place in range(ask.border, len(option)):
                 wanted.setdefault(option[:place], set()).add(option[place])
         known = {prompt: self._next(prompt, tokens) for prompt, tokens in sorted(wanted.items())}
-        return [
-            sum(known[option[:place]][option[place]] for place in range(ask.border, len(option)))
-            for option in ask.options
-        ]
+        found = []
+        for option in ask.options:
+            steps = [(known[option[:place]], option[place]) for place in range(ask.border, len(option))]
+            likeliest = all(token == next(iter(log_p)) for log_p, token in steps)
+            found.append(Answer(sum(log_p[token] for log_p, token in steps), likeliest))
+        return found
 
     def _next(self, prompt: Sequence[int], tokens: set[int]) -> dict[int, float]:
-        """Log-probabilities of what follows a prompt, those of `tokens` among them."""
+        """Log-probabilities of what follows a prompt, the likeliest first, those of `tokens` among them."""
         self.tokens_computed += max(1, len(prompt) - len(commonprefix([self._last, list(prompt)])))
         self._last = list(prompt)
-        found = self._server.logprobs(prompt, min(LIKELIEST, self._vocabulary))
-        return found if tokens <= found.keys() else self._server.logprobs(prompt, self._vocabulary)
+        if len(tokens) == 1 and (single := self.server.logprob_of(prompt, *tokens)) is not None:
+            return single
+        found = self.server.logprobs(prompt, min(LIKELIEST, self._vocabulary))
+        return found if tokens <= found.keys() else self.server.logprobs(prompt, self._vocabulary)

@@ -19,7 +19,7 @@ Results = Mapping[str, Mapping[str, "TaskResult"]]
 # What each task is called on the page.
 TITLES = {"bits": "Bits per character", "questions": "Questions", "choice": "Multiple choice",
           "own": "Your own documents", "generate": "Generation", "code": "Code", "health": "Health",
-          "preference": "Preferences", "memory": "Memorisation"}  # fmt: skip
+          "preference": "Preferences", "memory": "Memorisation", "harness": "lm-evaluation-harness"}  # fmt: skip
 
 
 def write_report(out: Path, results: Results) -> None:

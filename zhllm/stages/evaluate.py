@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from zhllm import manifest
 from zhllm.config import name_and_path
@@ -26,6 +28,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     zhllm evaluate --model merged --task choice --shots 5 --data cmmlu/ -o scores-cmmlu
     zhllm evaluate --model merged --task bits choice --data bits=clean/ choice=exam.csv -o scores
     zhllm evaluate --model merged --task preference memory --data runs/convert runs/clean -o scores
+    zhllm evaluate --model merged --harness cmmlu_jurisprudence --data cmmlu_jurisprudence=cmmlu/ -o known
     """
     from zhllm.progress import append_jsonl
     from zhllm.stages import _evaluate_generation as generation
@@ -43,14 +46,15 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
              "generate": generation.generate, "code": generation.code, "health": generation.health,
              "preference": preferences, "memory": memorisation}  # fmt: skip
     results: dict[str, dict[str, tasks.TaskResult]] = {}
-    paths = {task: list(paths_of(config, task)) for task in config.task}
-    for subject in subjects:
-        for task in config.task:
-            found = known[task](config, subject, paths[task])
-            results.setdefault(subject.role, {})[task] = found
-            name = "answers.jsonl" if task == "questions" else f"{task}.jsonl"
-            for record in found.records:
-                append_jsonl(out / name, {"model": subject.role, **record})
+    paths: dict[str, list[Path]] = {task: list(paths_of(config, task)) for task in config.task}
+    with harness_of(config) as harness:
+        for subject in subjects:
+            for task, run_task in ({task: known[task] for task in config.task} | harness).items():
+                found = run_task(config, subject, paths.get(task, []))
+                results.setdefault(subject.role, {})[task] = found
+                name = "answers.jsonl" if task == "questions" else f"{task}.jsonl"
+                for record in found.records:
+                    append_jsonl(out / name, {"model": subject.role, **record})
     write_report(out, results)
     metrics: Metrics = {}
     for role, by_task in results.items():
@@ -59,12 +63,30 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     return metrics
 
 
+@contextmanager
+def harness_of(config: EvaluateConfig) -> Iterator[dict[str, Any]]:
+    """The tasks of lm-evaluation-harness as one more task, if any; ConfigError where nothing known is asked."""
+    asked = (*config.task, *config.harness)
+    if not asked:
+        raise ConfigError("there is nothing to measure: give --task NAME, or --harness TASK of lm-eval.")
+    for name, path in map(name_and_path, config.data):
+        if name and name not in asked:
+            raise ConfigError(f"--data {name}={path}: is not a task of this run ({', '.join(asked)}).")
+    if not config.harness:
+        yield {}
+        return
+    from zhllm.evals.harness_tasks import check_installed
+
+    check_installed()
+    from zhllm.stages._evaluate_harness import NAME, loaded
+
+    with loaded(config) as run_harness:
+        yield {NAME: run_harness}
+
+
 def paths_of(config: EvaluateConfig, task: str) -> Iterator[Path]:
-    """The data of a task: what is named after it, else what looks like it; ConfigError for an unknown name."""
+    """The data of a task: what is named after it, else what looks like it."""
     given = [name_and_path(path) for path in config.data]
-    for name, path in given:
-        if name and name not in config.task:
-            raise ConfigError(f"--data {name}={path}: is not a task of this run ({', '.join(config.task)}).")
     named = [path for name, path in given if name == task]
     yield from named or [path for name, path in given if not name and _is_for(path, task, len(config.task) == 1)]
 

@@ -17,7 +17,7 @@ _COUNTS = {"chars", "tokens", "bytes", "questions", "n", "items", "count", "docu
            "subjects", "resamples"}  # fmt: skip
 _LOWER = ("bits", "loss", "perplexity", "repeat", "repetition", "switch", "garbled", "leak", "empty", "extract",
           "memor", "error", "sources")  # fmt: skip
-_SHARES = ("accuracy", "match", "rate", "share", "f1", "pass_", "choice", "health")
+_SHARES = ("accuracy", "match", "rate", "share", "f1", "pass_", "_acc", "choice", "health")
 
 
 @dataclass(frozen=True)
