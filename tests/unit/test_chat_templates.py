@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from toys import LLAMA3_SPECIALS, Toy, byte_level_tokenizer, random_model
+from test_cli import run
+from toys import CHATML_SPECIALS, LLAMA3_SPECIALS, Toy, byte_level_tokenizer, random_model, stage
 
 from zhllm.errors import DataError
 from zhllm.infer.writing import directory_format
 from zhllm.model.chat_templates import recognise
 from zhllm.model.directory import set_chat_template
+from zhllm.model.gguf_read import GgufFile
 from zhllm.text.prompt_format import FORMATS
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -102,3 +104,52 @@ def test_a_base_without_a_template_speaks_as_its_adapters_do(toy: Toy, tmp_path:
     set_chat_template(model, FORMATS["llama2"].jinja())
     with pytest.raises(DataError, match="tuned: was tuned in plain, but .*model speaks llama2"):
         directory_format(tokenizer, None, [folders["tuned"]])
+
+
+# A template that speaks of tools, too, where there are any.
+WITH_TOOLS = "{% if tools is defined and tools %}{{ tools | tojson }}{% endif %}"
+DEFAULT = "You are a helpful assistant."
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "specials"),
+    [("llama3", WITH_TOOLS + LLAMA3, LLAMA3_SPECIALS), ("chatml", WITH_TOOLS + QWEN2, CHATML_SPECIALS)],
+)
+def test_export_keeps_a_makers_words_and_proves_and_writes_a_modelfile(
+    tmp_path: Path, name: str, template: str, specials: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = random_model(tmp_path / "model", byte_level_tokenizer(tmp_path / "tokenizer", specials))
+    set_chat_template(model, template)
+    out = stage("export", tmp_path / "out", model=model, type=["f16"])
+    file = out / "model-f16.gguf"
+    assert GgufFile(file).metadata["tokenizer.chat_template"] == template
+    chosen = recognise(template, GgufFile(file).template_tokens)
+    assert chosen is not None and chosen.name == name
+    assert (out / "Modelfile").read_text() == chosen.modelfile("./model-f16.gguf", temperature=0)
+    assert f"The chat template is {name} in its maker's words" in capsys.readouterr().err
+    for shown in (model, file):
+        code, printed, _ = run(["show", str(shown)], capsys)
+        assert code == 0 and f"{name} in other words" in printed and (DEFAULT in printed) == (name == "chatml")
+    as_it_is = stage("export", tmp_path / "foreign", model=model, type=["f16"], foreign_template=True)
+    assert not (as_it_is / "Modelfile").exists(), "the flag asks for no proof"
+
+
+def test_a_format_with_a_system_prompt_of_its_own_is_exported_without_answer_marks(tmp_path: Path) -> None:
+    """As `sft` leaves it on a model that came with such a template: {% generation %} is no word of llama.cpp's."""
+    model = random_model(tmp_path / "model", byte_level_tokenizer(tmp_path / "tokenizer", CHATML_SPECIALS))
+    chosen = recognise(QWEN2, {})
+    assert chosen is not None and "generation" in chosen.jinja()
+    set_chat_template(model, chosen.jinja())
+    out = stage("export", tmp_path / "out", model=model, type=["f16"])
+    file = GgufFile(out / "model-f16.gguf")
+    assert file.metadata["tokenizer.chat_template"] == chosen.jinja(mark_answers=False)
+    assert DEFAULT in (out / "Modelfile").read_text()
+
+
+def test_show_reads_chats_in_the_format_of_a_makers_template(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = random_model(tmp_path / "model", byte_level_tokenizer(tmp_path / "tokenizer", LLAMA3_SPECIALS))
+    set_chat_template(model, LLAMA3)
+    code, out, err = run(["show", str(toy.chats), "-n", "1", "--tokenizer", str(model)], capsys)
+    assert code == 0 and 'format "llama3"' in out, err

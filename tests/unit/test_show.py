@@ -150,7 +150,7 @@ def test_the_format_goes_with_the_tokenizer_or_is_asked_for(
     assert 'format "plain"' in out and out.count("end tokens learnt: 1") == 1
     set_chat_template(made, "{{ messages }}")
     code, _, err = run(["show", str(toy.chats), "--tokenizer", str(made)], capsys)
-    assert code == 2 and "has a chat template that zhllm did not write" in err
+    assert code == 2 and "has a chat template of a format that zhllm does not know" in err
     code, _, err = run(["show", str(toy.chats), "--tokenizer", str(toy.extended), "--prompt-format", "x"], capsys)
     assert code == 2 and all(name in err for name in FORMATS)
     code, _, err = run(["show", str(toy.chats), "--seq-len", "9"], capsys)

@@ -18,6 +18,7 @@ from zhllm.errors import DataError
 from zhllm.infer.divergence import Divergence, divergence, targets_of
 from zhllm.infer.llamacpp import LlamaServer
 from zhllm.infer.streamed import StreamedModel
+from zhllm.infer.writing import template_tokens
 from zhllm.model.gguf_file import Source
 from zhllm.model.gguf_proof import FileWeights, SourceWeights
 from zhllm.model.gguf_read import GgufFile
@@ -40,6 +41,8 @@ CHAT: tuple[Message, ...] = (
     {"role": "assistant", "content": "三年。\n另起一行。"},
     {"role": "user", "content": "Thanks, 谢谢！"},
 )
+# Also without a system prompt, where a template may have one of its own.
+CHATS = (CHAT, CHAT[1:])
 
 
 @dataclass(frozen=True)
@@ -153,15 +156,16 @@ def prove_vocabulary(file: GgufFile, reference: Reference) -> None:
 
 
 def prove_chat(file: GgufFile, chat_format: PromptFormat, tokenizer: Tokenizer) -> None:
-    """ProofError unless the file's template renders a chat as training did, whose ids begin with exactly one BOS."""
-    import jinja2.sandbox
+    """ProofError unless the file's template renders chats as training did, whose ids begin with exactly one BOS."""
+    from transformers.utils.chat_template_utils import render_jinja_template
 
-    wanted = chat_format.render(CHAT, answer_next=True)
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(file.metadata.get("tokenizer.chat_template", ""))
-    found = template.render(messages=CHAT, add_generation_prompt=True)
+    template, tokens = file.metadata.get("tokenizer.chat_template", ""), template_tokens(tokenizer)
+    chats = [[dict(message) for message in chat] for chat in CHATS]
+    rendered, _ = render_jinja_template(chats, chat_template=template, add_generation_prompt=True, **tokens)
     check = Check("rendered chat of the file")
-    check.add(found, found == wanted, f" against {wanted!r}")
+    for chat, found in zip(CHATS, rendered, strict=True):
+        wanted = chat_format.render(chat, answer_next=True)
+        check.add(found, found == wanted, f" against {wanted!r}")
     if file.metadata.get("tokenizer.ggml.add_bos_token"):
         # An engine takes a BOS that is written out away, and adds one of its own.
         bos_id = int(file.metadata["tokenizer.ggml.bos_token_id"])
@@ -196,16 +200,17 @@ def ask_llama_cpp(path: Path, reference: Reference, chat_format: PromptFormat | 
 
 def _chat_agrees(server: LlamaServer, chat_format: PromptFormat, tokenizer: Tokenizer) -> Check:
     check = Check("rendered chat in llama.cpp")
-    wanted = chat_format.render(CHAT, answer_next=True)
     bos_id = tokenizer.special_id("bos")
     bos = "" if bos_id is None else tokenizer.decode([bos_id], keep_special=True)
-    rendered = server.apply_template(CHAT)
-    check.add(rendered, rendered.removeprefix(bos) == wanted.removeprefix(bos), f" against {wanted!r}")
-    ids = server.tokenize([wanted], parse_special=True)[0]
-    check.add(wanted, ids == tokenizer.encode_prompt(wanted), f": ids {ids[:12]}")
-    if bos_id is not None:  # as a chat is read: exactly one BOS, whoever writes it
-        ids = server.tokenize([rendered], add_special=True, parse_special=True)[0]
-        check.add(wanted, ids[:1] == [bos_id] and ids[1:2] != [bos_id], f": not one BOS, ids {ids[:4]}")
+    for chat in CHATS:
+        wanted = chat_format.render(chat, answer_next=True)
+        rendered = server.apply_template(chat)
+        check.add(rendered, rendered.removeprefix(bos) == wanted.removeprefix(bos), f" against {wanted!r}")
+        ids = server.tokenize([wanted], parse_special=True)[0]
+        check.add(wanted, ids == tokenizer.encode_prompt(wanted), f": ids {ids[:12]}")
+        if bos_id is not None:  # as a chat is read: exactly one BOS, whoever writes it
+            ids = server.tokenize([rendered], add_special=True, parse_special=True)[0]
+            check.add(wanted, ids[:1] == [bos_id] and ids[1:2] != [bos_id], f": not one BOS, ids {ids[:4]}")
     return check
 
 

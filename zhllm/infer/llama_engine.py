@@ -28,11 +28,9 @@ class LlamaEngine(LocalEngine):
     ) -> None:
         from zhllm.model.gguf_read import GgufFile
 
-        metadata = GgufFile(model).metadata
-        spelt, ids = metadata.get("tokenizer.ggml.tokens", []), ("bos", "eos")
-        named = {f"{role}_token": metadata.get(f"tokenizer.ggml.{role}_token_id") for role in ids}
-        tokens = {name: str(spelt[i]) for name, i in named.items() if i is not None and i < len(spelt)}
-        self.chat_format = choose_format(model, metadata.get("tokenizer.chat_template"), fallback_format, tokens)
+        file = GgufFile(model)
+        metadata, template = file.metadata, file.metadata.get("tokenizer.chat_template")
+        self.chat_format = choose_format(model, template, fallback_format, file.template_tokens)
         length = metadata.get(f"{metadata.get('general.architecture')}.context_length")
         if length is None:
             raise DataError(f"{model}: names no context_length; is it a language model?")

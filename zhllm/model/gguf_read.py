@@ -61,6 +61,13 @@ class GgufFile:
         except (struct.error, ValueError, KeyError) as error:
             raise DataError(f"{path}: is not a whole GGUF file ({error}).") from error
 
+    @property
+    def template_tokens(self) -> dict[str, str]:
+        """The "bos_token" and "eos_token" that the chat template may name."""
+        spelt: list[str] = self.metadata.get("tokenizer.ggml.tokens", [])
+        ids = {f"{role}_token": self.metadata.get(f"tokenizer.ggml.{role}_token_id") for role in ("bos", "eos")}
+        return {name: str(spelt[i]) for name, i in ids.items() if i is not None and i < len(spelt)}
+
     def _unpack(self, layout: str) -> tuple[int, ...]:
         found = struct.unpack_from(layout, self._bytes, self._at)
         self._at += struct.calcsize(layout)

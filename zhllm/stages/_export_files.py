@@ -30,18 +30,27 @@ MARGIN = {"f32": 0.1, "f16": 0.1, "bf16": 0.2}
 QUANTISED_MARGIN = 1.0
 
 
-def template_of(config: ExportConfig, template: str | None) -> tuple[PromptFormat | None, str | None]:
+def template_of(config: ExportConfig, tokenizer: Tokenizer) -> tuple[PromptFormat | None, str | None]:
     """The chat format of the model's template, and the template as GGUF files hold it.
 
-    DataError for a template that is none of zhllm's own, unless --foreign-template takes it as it is.
+    Where its maker wrote a known format in other words, the words stay: they may know of tools, too. DataError for a
+    template of another format, unless --foreign-template takes it as it is.
     """
+    from zhllm.infer.writing import template_tokens
+    from zhllm.model.chat_templates import recognise
+    from zhllm.model.directory import chat_template
     from zhllm.text.prompt_format import FORMATS, format_of
 
+    template = chat_template(config.model)
     if template is None:
         return None, None
-    found = format_of(template)
+    found = format_of(template) if config.foreign_template else recognise(template, template_tokens(tokenizer))
     if found is not None:
-        return found, found.jinja(mark_answers=False)
+        plain = found.jinja(mark_answers=False)
+        if template.strip() in (plain, found.jinja()):
+            return found, plain
+        say(f"The chat template is {found.name} in its maker's words: it is written as it is.")
+        return found, template
     if config.foreign_template:
         say("The chat template is not one of zhllm's: it is written as it is, without a Modelfile.")
         return None, template

@@ -23,7 +23,7 @@ def run(config: ExportConfig, out: Path) -> Metrics:
     zhllm export --model merged --type q8_0 q4_k_m --text clean -o gguf
     zhllm export --model merged --max-bpc-increase 1% --text clean -o gguf
     """
-    from zhllm.model.directory import chat_template, check_vocabulary
+    from zhllm.model.directory import check_vocabulary
     from zhllm.model.gguf_file import open_source
     from zhllm.stages._export_files import check_disk, template_of, write_adapters, write_files
     from zhllm.stages._export_report import html_of
@@ -32,7 +32,7 @@ def run(config: ExportConfig, out: Path) -> Metrics:
 
     source, tokenizer = open_source(config.model), Tokenizer(config.model)
     check_vocabulary(config.model, tokenizer)
-    found, shown = template_of(config, chat_template(config.model))
+    found, shown = template_of(config, tokenizer)
     check_disk(config, source, out)
     adapters = write_adapters(config, source, out)
     if not types_of(config):

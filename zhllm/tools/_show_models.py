@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from zhllm import manifest
 from zhllm.errors import DataError
+from zhllm.infer.writing import template_tokens
+from zhllm.model.chat_templates import recognise
 from zhllm.model.directory import chat_template
 from zhllm.model.gguf_read import GgufFile
 from zhllm.model.tensors import Checkpoint, Spec, read_header
@@ -32,12 +34,24 @@ _METRIC_ROWS = 20
 _VALUE_CHARS = 300
 
 
-def template_name(template: str | None) -> str:
-    """The chat format of a template in words."""
+def template_name(template: str | None, tokens: Mapping[str, str]) -> str:
+    """The chat format of a template in words; `tokens` are the "bos_token" and "eos_token" that it may name."""
     if template is None:
         return "none"
-    found = format_of(template)
-    return f"foreign ({len(template):,} characters)" if found is None else found.name
+    found = recognise(template, tokens)
+    if found is None:
+        return f"foreign ({len(template):,} characters)"
+    default = f", system prompt unless one is given: {found.default_system!r}" if found.default_system else ""
+    is_own = template.strip() in (found.jinja(), found.jinja(mark_answers=False))
+    return f"{found.name}{'' if is_own else ' in other words'}{default}"
+
+
+def _directory_template(folder: Path) -> str:
+    """That of a directory, whose tokenizer is read only for a template that may name its tokens."""
+    template = chat_template(folder)
+    if template is None or format_of(template) is not None or not (folder / "tokenizer.json").is_file():
+        return template_name(template, {})
+    return template_name(template, template_tokens(_opened(folder)))
 
 
 def tokenizer_blocks(folder: Path, count: int, seed: int | None) -> Iterator[Block]:
@@ -47,7 +61,7 @@ def tokenizer_blocks(folder: Path, count: int, seed: int | None) -> Iterator[Blo
     kind = "byte-level BPE" if tokenizer.is_byte_level else "pieces"
     facts: list[tuple[str, Cell]] = [
         ("ids", tokenizer.vocab_size), ("kind", kind), ("engine for plain text", tokenizer.engine),
-        ("chat format", template_name(chat_template(folder))), ("digest", tokenizer.digest),
+        ("chat format", _directory_template(folder)), ("digest", tokenizer.digest),
     ]  # fmt: skip
     yield Heading(f"{folder} (tokenizer)")
     yield Facts(facts)
@@ -91,7 +105,7 @@ def model_blocks(folder: Path) -> Iterator[Block]:
     config = read_json(folder / "config.json")
     specs = list(Checkpoint(folder).specs.values())
     yield Heading(f"{folder} (model)")
-    yield Facts([*_totals(specs), ("chat format", template_name(chat_template(folder)))])
+    yield Facts([*_totals(specs), ("chat format", _directory_template(folder))])
     yield Facts(flattened(config), "config.json")
     yield _tensor_table((s.name, s.dtype, s.shape, s.size_bytes) for s in specs)
 
@@ -101,7 +115,7 @@ def adapter_blocks(folder: Path) -> Iterator[Block]:
     config = read_json(folder / "adapter_config.json")
     yield Heading(f"{folder} (adapter)")
     facts = flattened({key: config[key] for key in _ADAPTER_FACTS if key in config})
-    yield Facts([*facts, *_base_of(folder), ("chat format", template_name(chat_template(folder)))])
+    yield Facts([*facts, *_base_of(folder), ("chat format", _directory_template(folder))])
     for file in sorted(folder.glob("*.safetensors")):
         specs = [spec for spec, _ in read_header(file)]
         yield Facts(_totals(specs), file.name)
@@ -155,10 +169,8 @@ def gguf_blocks(path: Path) -> Iterator[Block]:
         entry = sizes.setdefault(tensor.type.name, [0, 0, 0])
         for at, more in enumerate((1, prod(tensor.shape), tensor.data.nbytes)):
             entry[at] += more
-    template = found.metadata.get("tokenizer.chat_template")
-    yield Facts(
-        [("tensors", len(found.tensors)), ("bytes", path.stat().st_size), ("chat format", template_name(template))]
-    )
+    spoken = template_name(found.metadata.get("tokenizer.chat_template"), found.template_tokens)
+    yield Facts([("tensors", len(found.tensors)), ("bytes", path.stat().st_size), ("chat format", spoken)])
     rows: list[tuple[Cell, ...]] = [(kind, *entry) for kind, entry in sorted(sizes.items())]
     yield Table(["type", "tensors", "values", "bytes"], rows, "tensors by type")
     yield Facts([(key, _metadata(value)) for key, value in found.metadata.items()], "metadata")

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from zhllm.errors import ConfigError, DataError
+from zhllm.infer.writing import template_tokens
+from zhllm.model.chat_templates import recognise
 from zhllm.model.directory import chat_template
-from zhllm.text.prompt_format import FORMATS, PromptFormat, format_of
+from zhllm.text.prompt_format import FORMATS, PromptFormat
 from zhllm.tools._show_view import Block, Heading, Span, Tokens, Words
 from zhllm.train.chats import Fitting, TokenChat, end_of_turn_id, fit, tokenize
 from zhllm.train.pack.info import STARTS_DTYPE, PackInfo, read_info
@@ -84,9 +86,9 @@ def format_for(folder: Path, name: str | None) -> PromptFormat:
     if name is not None:
         return FORMATS[name]
     template = chat_template(folder)
-    found = None if template is None else format_of(template)
+    found = None if template is None else recognise(template, template_tokens(Tokenizer(folder)))
     if found is None:
-        why = "has no chat template" if template is None else "has a chat template that zhllm did not write"
+        why = "has no chat template" if template is None else "has a chat template of a format that zhllm does not know"
         raise ConfigError(f"--tokenizer {folder}: {why}; give --prompt-format ({', '.join(FORMATS)}).")
     return found
 
