@@ -29,12 +29,13 @@ from zhllm.infer.llamacpp import LlamaServer
 from zhllm.infer.probe import logits
 from zhllm.model import gguf_file, gguf_proof, gguf_q8_0, gguf_vocab
 from zhllm.model.directory import set_chat_template
-from zhllm.model.gguf_file import open_source, permute, rope_factors, unpermute
+from zhllm.model.gguf_file import open_source, permute, unpermute
 from zhllm.model.gguf_proof import FileWeights, check_with_gguf_py
 from zhllm.model.gguf_read import GgufFile
 from zhllm.model.gguf_stream import write_gguf
 from zhllm.model.gguf_types import Mixture
 from zhllm.model.gguf_writer import GGUFWriter
+from zhllm.model.rope import rope_factors
 from zhllm.text.prompt_format import FORMATS
 from zhllm.vocab.proof import PROBE, fuzz
 from zhllm.vocab.sentencepiece_model import load

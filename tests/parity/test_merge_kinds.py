@@ -24,6 +24,11 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "modules_to_save": ({}, {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]}),
     "a norm to save": ({}, {"target_modules": ["v_proj"], "modules_to_save": ["model.norm", "input_layernorm"]}),
     "a linear layer to save": ({}, {"target_modules": ["q_proj"], "modules_to_save": ["down_proj"]}),
+    "a linear layer to save that has LoRA elsewhere": (
+        {}, {"target_modules": ["q_proj", "down_proj"], "modules_to_save": ["layers.1.mlp.down_proj"]}
+    ),
+    "DoRA besides one to save": ({}, {"use_dora": True, "modules_to_save": ["down_proj"]}),
+    "DoRA of some": ({}, {"use_dora": True, "exclude_modules": r".*\.[qk]_proj"}),
     "trained tokens": ({}, {"target_modules": ["q_proj"], "trainable_token_indices": [3, 9, 17, 420]}),
     "trained tokens of two": (
         {}, {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [3, 9], "lm_head": [5, 17, 300]}}
@@ -51,6 +56,10 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"tie_word_embeddings": True}, {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]}
     ),
 }  # fmt: skip
+OF_PEFT = (
+    "DoRA besides one to save", "DoRA of some", "LoRA of the embedding", "rsLoRA of the embedding", "lora_bias",
+    "DoRA over biases", "Mistral", "tied, LoRA of the embedding",
+)  # fmt: skip
 UNTIED = ("tied, LoRA of the embedding", "tied, LoRA of the head", "tied, the embedding to save", "tied, both to save")
 
 
@@ -82,6 +91,7 @@ def test_every_kind_of_adapter_is_merged_as_peft_computes_it(toy: Toy, tmp_path:
     report = json.loads((out / "merge_report.json").read_text())
     assert report["adapter_tensors_used"] == len(load_file(path / "adapter_model.safetensors"))
     assert report["untied"] is (kind in UNTIED)
+    assert report["logits_computed_by"] == ("transformers and peft" if kind in OF_PEFT else "zhllm")
     assert (HEAD in Checkpoint(out).specs) is (not kind.startswith("tied") or kind in UNTIED)
     assert json.loads((out / "config.json").read_text()).get("tie_word_embeddings", False) is (
         kind.startswith("tied") and kind not in UNTIED

@@ -7,6 +7,7 @@ n tokens of a text, V vocabulary rows, O out features, I in features.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 from zhllm.errors import DataError
 from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.lora import PREFIX, Adapter, Part, Rows
-from zhllm.model.merge_blocks import OpenFiles, RowReader, Source
+from zhllm.model.merge_blocks import BLOCK_VALUES, OpenFiles, RowReader, Source
 from zhllm.model.tensors import to_f32
 from zhllm.model.transformers_model import quiet
 
+READ_BYTES = 1 << 20
 Rounding = Callable[[str, Tensor], Tensor]
 
 
@@ -48,7 +50,7 @@ class Weights:
         return name
 
     def blocks(self, name: str) -> Iterator[tuple[int, Tensor]]:
-        """(first row, (n, I) float32 values), block after block; one block where the matrix is rounded."""
+        """(first row, (n, I) float32 values, gone with the next block); one block where the matrix is rounded."""
         if name in self.rounded and self.rounding is not None:
             yield 0, self.rounding(name, torch.cat([values.clone() for _, values in self._blocks(name)]))
         else:
@@ -56,9 +58,17 @@ class Weights:
 
     def _blocks(self, name: str) -> Iterator[tuple[int, Tensor]]:
         reader = self._reader(name)
+        held = torch.empty(min(reader.step, max(1, BLOCK_VALUES // max(1, reader.width))), reader.width)
         for start in range(0, reader.rows, reader.step):
-            values = reader.read(start, min(start + reader.step, reader.rows)).float()
-            yield start, self._over(name, values, range(start, start + len(values)), reader.rows)
+            stored = reader.read(start, min(start + reader.step, reader.rows))
+            for first in range(0, len(stored), len(held)):
+                values = held[: min(len(held), len(stored) - first)].copy_(stored[first : first + len(held)])
+                here = range(start + first, start + first + len(values))
+                yield here.start, self._over(name, values, here, reader.rows)
+
+    def height(self, name: str) -> int:
+        """Rows of a matrix."""
+        return int(self._place(name)[1].shape[0])
 
     def full(self, name: str) -> Tensor:
         """All of a tensor, float32."""
@@ -90,7 +100,7 @@ class Weights:
         return self.source.where(known)
 
     def _reader(self, name: str) -> RowReader:
-        return RowReader(self.files, *self._place(name))
+        return RowReader(self.files, *self._place(name), READ_BYTES)
 
 
 def _inside(places: range | tuple[int, ...], here: range) -> Iterator[tuple[int, int]]:
@@ -206,6 +216,7 @@ def with_adapters(model: Any, adapters: Sequence[Adapter], files: OpenFiles) -> 
     wrapped: Any = None
     for number, adapter in enumerate(loras):
         config = LoraConfig.from_pretrained(str(adapter.folder), local_files_only=True)
+        config.exclude_modules = _excluded(model, config) or None
         config.modules_to_save = config.trainable_token_indices = None  # they stand in the weights already
         config.bias, config.inference_mode, config.ensure_weight_tying = "none", True, False
         if wrapped is None:
@@ -216,12 +227,25 @@ def with_adapters(model: Any, adapters: Sequence[Adapter], files: OpenFiles) -> 
     for number, adapter in enumerate(loras):
         placed = _fill_adapter(wrapped, f"a{number}", adapter, files)
         if placed != adapter.updates.keys():
-            odd = sorted(placed ^ adapter.updates.keys())
-            raise DataError(
-                f"{adapter.folder}: adapter_config.json and its tensors differ in {len(odd)} modules, e.g. {odd[:3]}: "
-                "were some not saved, or is its target_modules another one's?"
-            )
+            raise unlike(adapter, placed ^ adapter.updates.keys())
     return wrapped.eval()
+
+
+def _excluded(model: Any, config: Any) -> list[str]:
+    """The modules that get no LoRA: what the adapter excludes, and with peft all that it saves whole."""
+    names, given = [name for name, _ in model.named_modules()], config.exclude_modules or ()
+    if isinstance(given, str):
+        given = [name for name in names if re.fullmatch(given, name)]
+    saved = [rf"(^|.*\.){module}($|\..*)" for module in config.modules_to_save or ()]
+    return [*given, *(name for name in names if any(re.match(pattern, name) for pattern in saved))]
+
+
+def unlike(adapter: Adapter, odd: set[str]) -> DataError:
+    """What to raise where settings and tensors of an adapter name different modules."""
+    return DataError(
+        f"{adapter.folder}: adapter_config.json and its tensors differ in {len(odd)} modules, e.g. {sorted(odd)[:3]}: "
+        "were some not saved, or is its target_modules another one's?"
+    )
 
 
 def _fill_adapter(wrapped: Any, label: str, adapter: Adapter, files: OpenFiles) -> set[str]:

@@ -18,7 +18,8 @@ from zhllm.errors import DataError
 from zhllm.model.gguf_types import FILE_TYPES, Mixture
 from zhllm.model.gguf_writer import GGUFWriter
 from zhllm.model.llama import EMBED, HEAD, read_config
-from zhllm.model.tensors import F32, Array, Checkpoint
+from zhllm.model.rope import rope, rope_kind
+from zhllm.model.tensors import Array, Checkpoint
 
 ARCHITECTURES = {
     "LlamaForCausalLM": (gguf.MODEL_ARCH.LLAMA, "llama"),
@@ -143,36 +144,3 @@ def add_model(writer: GGUFWriter, source: Source, name: str, file_type: str) -> 
     if rope_kind(config) == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(scaling["factor"])
-
-
-def rope(config: dict[str, Any]) -> dict[str, Any]:
-    """Rotary settings as transformers reads them: the older `rope_scaling` wins over `rope_parameters`."""
-    settings = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    return {"rope_theta": config.get("rope_theta", 10000.0), **settings}
-
-
-def rope_kind(config: dict[str, Any]) -> str:
-    """ "default", "linear" or "llama3"; DataError for a scaling that export does not know."""
-    settings = rope(config)
-    kind = settings.get("rope_type") or settings.get("type") or "default"
-    if kind not in ("default", "linear", "llama3"):
-        raise DataError(f'rope scaling "{kind}" is not one that export knows (default, linear, llama3).')
-    return str(kind)
-
-
-def rope_factors(config: dict[str, Any]) -> F32 | None:
-    """(head_dim / 2,) divisors of Llama-3.1's rotary frequencies; None for other scalings.
-
-    Source: Meta's llama-models, `apply_scaling`.
-    """
-    if rope_kind(config) != "llama3":
-        return None
-    settings = rope(config)
-    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    frequencies = settings["rope_theta"] ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
-    wavelengths = 2 * np.pi / frequencies
-    low, high = settings["low_freq_factor"], settings["high_freq_factor"]
-    turns = settings["original_max_position_embeddings"] / wavelengths
-    smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
-    factors: F32 = (1 / ((1 - smooth) / settings["factor"] + smooth)).astype(np.float32)
-    return factors

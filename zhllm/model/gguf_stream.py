@@ -22,9 +22,10 @@ from gguf import GGMLQuantizationType as T
 from zhllm.errors import DataError
 from zhllm.model import gguf_q8_0
 from zhllm.model.gguf_blocks import F16_MAX, Engine, dequantize, quantize
-from zhllm.model.gguf_file import Source, add_model, rope_factors
+from zhllm.model.gguf_file import Source, add_model
 from zhllm.model.gguf_vocab import add_vocabulary
 from zhllm.model.gguf_writer import GGUFWriter
+from zhllm.model.rope import rope_factors
 from zhllm.model.tensors import F32, Array, from_f32, to_f32
 
 # Values that one thread takes at once.

@@ -66,13 +66,13 @@ class OpenFiles:
 class RowReader:
     """Rows of one tensor as torch tensors in its stored dtype: read, not mapped, into one buffer."""
 
-    def __init__(self, files: OpenFiles, path: Path, place: Place) -> None:
+    def __init__(self, files: OpenFiles, path: Path, place: Place, read_bytes: int | None = None) -> None:
         self.path, self.place = path, place
         self._file = files.descriptor(path)
         self.width = math.prod(place.shape[1:])
         self.row_bytes = self.width * np.dtype(STORAGE[place.dtype]).itemsize
         self.rows = place.shape[0] if place.shape else 1
-        self.step = max(1, min(self.rows, READ_BYTES // max(1, self.row_bytes)))
+        self.step = max(1, min(self.rows, (read_bytes or READ_BYTES) // max(1, self.row_bytes)))
         self._buffer = bytearray(self.step * self.row_bytes)
         self._strided = None if place.is_contiguous else _strided(path, place)
 

@@ -5,22 +5,27 @@ n tokens of a text, V vocabulary rows, O out features, I in features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zhllm.errors import ProofError
+from zhllm.errors import DataError, ProofError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from zhllm.infer.row_streams import Weights
     from zhllm.model.lora import Adapter
     from zhllm.model.merge_blocks import OpenFiles
     from zhllm.model.merging import Plan, Target
     from zhllm.model.shards import Shards
     from zhllm.model.tensors import Checkpoint
+
+    # The passes by name, what each adapter's B A is multiplied by, and whose code computes them.
+    Computed = tuple[dict[str, Callable[[list[list[int]]], list[Tensor]]], dict[tuple[Path, str], float], str]
 
 PROBE = (
     "人工智能模型的训练需要大量的中文语料。",
@@ -44,8 +49,8 @@ MANTISSA = {"F32": 23, "F16": 10, "BF16": 7}
 class Proof:
     """Forward passes that follow the writer from tensor to tensor, while these are still in the page cache."""
 
-    reference: Any
-    scales: dict[tuple[Path, str], float]  # peft's, by adapter and tensor
+    computed_by: str
+    scales: dict[tuple[Path, str], float]  # by adapter and tensor, not as the merge reads them
     passes: dict[str, Future[list[Tensor]]]
     ids: list[list[int]]
     pool: ThreadPoolExecutor
@@ -61,21 +66,20 @@ class Proof:
         """
         import torch
 
-        from zhllm.infer.row_streams import Weights, batched_logits, streamed_model, with_adapters
+        from zhllm.infer.row_streams import Weights
 
         whole = {target.spec.name: target.whole for target in plan.targets if target.whole is not None}
         rows = {target.spec.name: target.rows for target in plan.targets if target.rows}
         wait = _wait_for_both(plan, shards)
         given = Weights(_Renamed(base, plan), files, frozenset(t.spec.name for t in plan.targets), whole, rows, wait)
-        merged = Weights(shards, files, given.names, wait=shards.wait)
-        models = {"reference": with_adapters(streamed_model(folder, given), adapters, files)}
-        models["merged"] = streamed_model(folder, merged)
+        weights = {"reference": given, "merged": Weights(shards, files, given.names, wait=shards.wait)}
         if (rounded := _rounded_names(adapters)) is not None:
-            held = Weights(given.source, files, given.names, whole, rows, wait, rounded[1], rounded[0])
-            models["rounded"] = with_adapters(streamed_model(folder, held), adapters, files)
+            weights["rounded"] = replace(given, rounding=rounded[1], rounded=rounded[0])
+        shapes = {target.spec.name: target.spec.shape for target in plan.targets}
+        models, scales, by = _own(folder, shapes, weights, adapters, ids) or _of_peft(folder, weights, adapters, files)
         pool = ThreadPoolExecutor(len(models), initializer=torch.set_num_threads, initargs=(1,))
-        passes = {name: pool.submit(batched_logits, model, ids) for name, model in models.items()}
-        return Proof(models["reference"], _scales(models["reference"], adapters), passes, ids, pool)
+        passes = {name: pool.submit(model, ids) for name, model in models.items()}
+        return Proof(by, scales, passes, ids, pool)
 
     def logits(self, folder: Path, dtype: str) -> dict[str, Any]:
         """Largest logit difference and greedy agreement; ProofError beyond what one rounding in `dtype` explains."""
@@ -96,6 +100,7 @@ class Proof:
         report: dict[str, Any] = {
             "largest_logit_difference": worst, "greedy_agreement": agree / tokens, "logit_scale": scale,
             "logit_limit": limit, "probe_tokens": tokens, "probe_loss_nats": loss_of(found, self.ids),
+            "logits_computed_by": self.computed_by,
         }  # fmt: skip
         if "rounded" in made:
             report["quantised_base"] = {
@@ -135,16 +140,45 @@ def _wait_for_both(plan: Plan, shards: Shards) -> Any:
     return lambda name: shards.wait(name) if name in names else None
 
 
-def _scales(model: Any, adapters: Sequence[Adapter]) -> dict[tuple[Path, str], float]:
-    """What peft multiplies B A by, for every module of every adapter."""
+def _own(
+    folder: Path, shapes: dict[str, tuple[int, ...]], weights: dict[str, Weights], adapters: Sequence[Adapter],
+    ids: list[list[int]],
+) -> Computed | None:  # fmt: skip
+    """The passes in our own code; None for a model or an adapter that transformers and peft must compute."""
+    from zhllm.infer.llama_pass import LlamaPass, Shape, gains_of
+    from zhllm.model.llama import read_config
+
+    shape = Shape.of(read_config(folder), max(map(len, ids)))
+    gains = [gains_of(shape, adapter) for adapter in adapters] if shape is not None else []
+    known = [gain for gain in gains if gain is not None]
+    if shape is None or len(known) < len(gains):
+        return None
+    try:
+        shape.check(shapes)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+    models = {name: LlamaPass(shape, held, () if name == "merged" else known) for name, held in weights.items()}
+    scales = {
+        (adapter.folder, name): gain.scale
+        for adapter, found in zip(adapters, known, strict=True)
+        for name, gain in found.items()
+    }
+    return {name: model.logits for name, model in models.items()}, scales, "zhllm"
+
+
+def _of_peft(folder: Path, weights: dict[str, Weights], adapters: Sequence[Adapter], files: OpenFiles) -> Computed:
+    """The passes by transformers' and peft's own code."""
+    from zhllm.infer.row_streams import batched_logits, streamed_model, with_adapters
     from zhllm.model.lora import PREFIX
 
+    models = {name: streamed_model(folder, held) for name, held in weights.items()}
+    models |= {name: with_adapters(model, adapters, files) for name, model in models.items() if name != "merged"}
     loras = [adapter for adapter in adapters if adapter.updates]
-    found = {}
-    for path, module in model.named_modules():
+    scales = {}
+    for path, module in models["reference"].named_modules():
         for label, scale in getattr(module, "scaling", {}).items() if hasattr(module, "lora_A") else ():
-            found[loras[int(label[1:])].folder, f"{path.removeprefix(PREFIX)}.weight"] = float(scale)
-    return found
+            scales[loras[int(label[1:])].folder, f"{path.removeprefix(PREFIX)}.weight"] = float(scale)
+    return {name: partial(batched_logits, model) for name, model in models.items()}, scales, "transformers and peft"
 
 
 def _rounded_names(adapters: Sequence[Adapter]) -> tuple[frozenset[str], Any] | None:
