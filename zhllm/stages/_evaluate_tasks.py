@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -64,50 +63,6 @@ def digest_of(*parts: Any) -> str:
     """SHA-256 of JSON values: what was asked, of which data, in which words."""
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def bits(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
-    """Bits per character and per byte of text, in all and by source; intervals by resampling documents."""
-    from zhllm.evals.bits import bits_per_char
-    from zhllm.text.read.shards import held_out
-
-    if not subject.model.is_dir():
-        raise DataError(f"{subject.model}: --task bits needs a model directory; export reports it for GGUF files.")
-    if not paths:
-        raise DataError("--task bits: --data names no text (a clean folder, parquet, jsonl or txt).")
-    documents = list(held_out(paths))
-    texts = [document.text for document in documents]
-    found = bits_per_char(subject.model, texts) if subject.adapter is None else _adapter_bits(subject, texts)
-    in_bits = [nats / math.log(2) for nats in found.nats_of]
-    chars, sizes = [len(t) for t in texts], [len(t.encode()) for t in texts]
-    measured = [
-        Measured("bits_per_char", mean_score(in_bits, weights=chars), in_bits, chars),
-        Measured("bits_per_byte", mean_score(in_bits, weights=sizes), in_bits, sizes),
-    ]
-    sources: dict[str, list[int]] = {}
-    for number, document in enumerate(documents):
-        sources.setdefault(document.source, []).append(number)
-    by_source = {
-        name: mean_score([in_bits[i] for i in own], weights=[chars[i] for i in own])
-        for name, own in sorted(sources.items())
-        if any(chars[i] for i in own)
-    }
-    protocol = {"hash": digest_of("bits", texts), "window_tokens": 2048, "documents": len(texts)}
-    flat = {"chars": found.chars, "tokens": found.tokens}
-    return TaskResult(measured, protocol, flat, {"sources": by_source} if len(by_source) > 1 else {})
-
-
-def _adapter_bits(subject: Subject, texts: list[str]) -> Any:
-    from zhllm.evals.bits import scored_bits
-    from zhllm.stages._evaluate_models import open_scorer
-    from zhllm.vocab.tokenizer import Tokenizer
-
-    if not any(texts):
-        raise DataError(f"no text to measure {subject.model} on.")
-    tokenizer = Tokenizer(subject.model)
-    bos = tokenizer.special_id("bos")
-    with open_scorer(subject.model, subject.adapter, None) as scorer:
-        return scored_bits(scorer, tokenizer.eos_id if bos is None else bos, texts)
 
 
 def questions(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:

@@ -33,6 +33,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     from zhllm.progress import append_jsonl
     from zhllm.stages import _evaluate_generation as generation
     from zhllm.stages import _evaluate_tasks as tasks
+    from zhllm.stages._evaluate_bits import bits
     from zhllm.stages._evaluate_memorisation import memorisation
     from zhllm.stages._evaluate_preferences import preferences
     from zhllm.stages._evaluate_report import write_report
@@ -42,7 +43,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     subjects = [tasks.Subject(config.model, config.adapter, "model")]
     if config.against is not None:
         subjects.append(tasks.Subject(config.against, None, "against"))
-    known = {"bits": tasks.bits, "questions": tasks.questions, "choice": tasks.choice, "own": tasks.own,
+    known = {"bits": bits, "questions": tasks.questions, "choice": tasks.choice, "own": tasks.own,
              "generate": generation.generate, "code": generation.code, "health": generation.health,
              "preference": preferences, "memory": memorisation}  # fmt: skip
     results: dict[str, dict[str, tasks.TaskResult]] = {}
@@ -140,4 +141,4 @@ def table(out: Path) -> list[str]:
     return table_lines(out)
 
 
-STAGE = Stage("evaluate", 2, EvaluateConfig, run, table=table)
+STAGE = Stage("evaluate", 3, EvaluateConfig, run, table=table)

@@ -1,8 +1,8 @@
 """Runs and evaluations side by side: every number of each, and whether a difference is more than luck.
 
-A difference of means over the same items is judged by a paired bootstrap: the items are drawn again, with a fixed
-seed, and the share of draws on the other side of zero, doubled, is p (Efron and Tibshirani 1993, chapter 16). Items
-are those that both wrote into answers.jsonl or the jsonl of the task.
+A difference of means over the same items (of bits: of a sum over a sum) is judged by a paired bootstrap: the items are
+drawn again, with a fixed seed, and the share of draws on the other side of zero, doubled, is p (Efron and Tibshirani
+1993, chapter 16). Items are those that both wrote into answers.jsonl or the jsonl of the task.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from zhllm.tools._report_words import is_number
 
 RESAMPLES, SEED, LEVEL = 10_000, 0, 0.05
 _BY = {"letter": "accuracy", "text": "text_accuracy"}  # ways of scoring multiple choice
+_PER = {"bits_per_char": "chars", "bits_per_byte": "bytes"}  # what bits of documents are divided by
+_BLOCK_CELLS = 4_000_000  # counts that are drawn at once
 _CALLED = {
     "accuracy": "right",
     "per_token_accuracy": "per_token_right",
@@ -39,7 +41,8 @@ Key = tuple[str, str, tuple[str, ...], str]
 class Numbers:
     """All numbers of one thing that is compared; `items` holds the scores of single items, `data` digests.
 
-    `to_base` is what an evaluation itself found of the model and the one beside it.
+    `to_base` is what an evaluation itself found of the model and the one beside it, `weights` what the items of a
+    number that is a sum over a sum are divided by.
     """
 
     label: str
@@ -48,6 +51,7 @@ class Numbers:
     data: Mapping[Key, tuple[str, ...]]
     notes: tuple[str, ...] = ()
     to_base: Mapping[Key, Difference] = field(default_factory=dict)
+    weights: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,14 +95,14 @@ def _of_evaluation(folder: Path, role: str) -> Numbers:
     digests = tuple(map(str, inputs.get("data", ()))) if isinstance(inputs, dict) else ()
     scores = {("", s.task, s.part, s.metric): s for s in found.get(role, [])}
     faults = Faults()
-    items = _items(folder, role, list(scores), faults)
+    items, weights = _items(folder, role, list(scores), faults)
     paths = made.made_by.get("input_paths")
     model = (paths.get(role) or ["?"])[0] if isinstance(paths, dict) else "?"
     label = str(folder) if role == ROLES[1] else f"{folder} ({role}: {model})"
     known = {("", s.task, s.part, s.metric): s for s in found.get(role, []) if not s.part}
     differences = read_differences(folder)
     to_base = {key: _known(differences[s.metric]) for key, s in known.items() if s.metric in differences}
-    return Numbers(label, scores, items, dict.fromkeys(scores, digests), _told(faults), to_base)
+    return Numbers(label, scores, items, dict.fromkeys(scores, digests), _told(faults), to_base, weights)
 
 
 def _known(found: Mapping[str, float]) -> Difference:
@@ -108,6 +112,7 @@ def _known(found: Mapping[str, float]) -> Difference:
 def _of_run(run: Run, every: bool) -> Numbers:
     scores: dict[Key, Score] = {}
     items: dict[Key, Mapping[str, float]] = {}
+    weights: dict[Key, Mapping[str, float]] = {}
     data: dict[Key, tuple[str, ...]] = {}
     faults = Faults()
     for name, value in _summary(run, faults).items():
@@ -120,11 +125,12 @@ def _of_run(run: Run, every: bool) -> Numbers:
             continue
         own = {(step.name, s.task, s.part, s.metric): s for s in found.get(ROLES[1], [])}
         scores |= own
-        items |= _items(step.folder, ROLES[1], list(own), faults)
+        own_items, own_weights = _items(step.folder, ROLES[1], list(own), faults)
+        items, weights = items | own_items, weights | own_weights
         data |= dict.fromkeys(own, tuple(s.digest for s in step.sources if s.setting == "data"))
     for step in run.steps if every else ():
         scores |= _metrics(step)
-    return Numbers(str(run.folder), scores, items, data, (*_told(faults), *_states(run)))
+    return Numbers(str(run.folder), scores, items, data, (*_told(faults), *_states(run)), weights=weights)
 
 
 def _told(faults: Faults) -> tuple[str, ...]:
@@ -160,17 +166,25 @@ def _metrics(step: Step) -> dict[Key, Score]:
     return {(step.name, "", (), k): Score("", (), k, v) for k, v in {**numbers, **seconds}.items()}
 
 
-def _items(folder: Path, role: str, keys: Sequence[Key], faults: Faults) -> dict[Key, Mapping[str, float]]:
-    """The scores of single items of every key whose mean they are; what was asked twice is told apart by its turn."""
+def _items(
+    folder: Path, role: str, keys: Sequence[Key], faults: Faults
+) -> tuple[dict[Key, Mapping[str, float]], dict[Key, Mapping[str, float]]]:
+    """The scores of single items of every key whose mean they are, and what they are divided by where they are.
+
+    What was asked twice is told apart by its turn.
+    """
     found: dict[Key, Mapping[str, float]] = {}
+    weights: dict[Key, Mapping[str, float]] = {}
     for task in dict.fromkeys(key[1] for key in keys if key[1]):
         file = "answers.jsonl" if task == "questions" else f"{task}.jsonl"
         records = [record for record in jsonl_of(folder, file, folder.name, faults) if record.get("model") == role]
-        for key in keys:
-            values = _values(records, task, key[3]) if key[1] == task and not key[2] else {}
-            if values:
-                found[key] = values
-    return found
+        for key in (key for key in keys if key[1] == task and not key[2]):
+            if key[3] in _PER:
+                under = _values(records, task, _PER[key[3]])
+                weights |= {key: under} if under else {}
+            values = _values(records, task, "bits" if key[3] in _PER else key[3])
+            found |= {key: values} if values else {}
+    return found, weights
 
 
 def _values(records: Sequence[Mapping[str, Any]], task: str, metric: str) -> dict[str, float]:
@@ -215,22 +229,29 @@ def difference(first: Numbers, other: Numbers, key: Key) -> Difference | None:
             if first.label.startswith(f"{other.label} (")
             else Difference(value)
         )
-    return paired([two[name] - one[name] for name in shared])
+    under = first.weights.get(key)
+    return paired([two[name] - one[name] for name in shared], None if under is None else [under[n] for n in shared])
 
 
-def paired(differences: Sequence[float]) -> Difference:
-    """The mean of the items' differences with its 95 % bootstrap interval and two-sided p."""
+def paired(differences: Sequence[float], weights: Sequence[float] | None = None) -> Difference:
+    """The mean of the items' differences, or their sum over that of the weights, with its interval and two-sided p.
+
+    The interval is the bootstrap's of 95 %.
+    """
     import numpy as np
 
-    counts = Counter(differences)
-    values, weights = np.array(list(counts)), np.array(list(counts.values()))
-    n = len(differences)
+    counts = Counter(zip(differences, weights or [1.0] * len(differences), strict=True))
+    values, under = np.array(list(counts)).T
+    often = np.array(list(counts.values()))
+    n, rng = len(differences), np.random.default_rng(SEED)
     # Drawing n items again is drawing how often each value comes: the same distribution, for any number of items.
-    drawn = np.random.default_rng(SEED).multinomial(n, weights / n, size=RESAMPLES) @ values / n
+    step = max(1, _BLOCK_CELLS // len(counts))
+    blocks = (rng.multinomial(n, often / n, size=min(step, RESAMPLES - i)) for i in range(0, RESAMPLES, step))
+    drawn = np.concatenate([block @ values / (block @ under) for block in blocks])
     low, high = np.quantile(drawn, [0.025, 0.975])
     tail = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
     p = min(1.0, 2 * max(tail, 1 / RESAMPLES))
-    return Difference(float(values @ weights / n), float(low), float(high), p, n)
+    return Difference(float(values @ often / (under @ often)), float(low), float(high), p, n)
 
 
 def rows_of(compared: Sequence[Numbers]) -> list[Key]:
@@ -262,10 +283,10 @@ def _unnamed(one: Numbers, wanted: set[tuple[Any, tuple[str, ...]]]) -> Numbers:
         raise ConfigError(
             f"{one.label}: has {steps} of the same task on the same data. Give the folder of one of them."
         )
-    return Numbers(
-        one.label,
-        {new[key]: score for key, score in one.scores.items()},
-        {new[key]: items for key, items in one.items.items()},
-        {new[key]: digests for key, digests in one.data.items()},
-        one.notes,
+    return replace(
+        one,
+        scores={new[key]: score for key, score in one.scores.items()},
+        items={new[key]: items for key, items in one.items.items()},
+        data={new[key]: digests for key, digests in one.data.items()},
+        weights={new[key]: under for key, under in one.weights.items()},
     )

@@ -1,0 +1,98 @@
+"""`compare` on bits per character: documents are paired by their text, and the interval is that of a ratio of sums."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli import run
+from toys import Toy, random_model, stage, write_jsonl
+
+from zhllm.tools._compare_runs import paired
+
+TEXTS = [f"第{i}台仪器每{2 + i % 7}天校准一次，𠮷先生登记👩‍👩‍👧。" * (1 + i % 5) for i in range(40)] + ["好", "好"]
+
+
+def rows(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    code, out, err = run(["compare", *map(str, folders), "--json"], capsys)
+    assert code == 0, err
+    return {row["measure"]: row for row in json.loads(out)["rows"] if not row["part"]}
+
+
+def test_the_interval_of_a_ratio_is_that_of_every_resample() -> None:
+    changes, sizes = [3.0, -1.0, 2.0, 0.0], [10.0, 1.0, 4.0, 20.0]
+    ratios = sorted(
+        sum(changes[i] for i in drawn) / sum(sizes[i] for i in drawn) for drawn in product(range(4), repeat=4)
+    )
+    found = paired(changes, sizes)
+    assert found.value == pytest.approx(4 / 35) and found.n == 4
+    below, above = sum(r <= 0 for r in ratios) / 256, sum(r >= 0 for r in ratios) / 256
+    assert found.p == pytest.approx(min(1, 2 * min(below, above)), abs=0.03)
+    assert found.low == pytest.approx(ratios[6], abs=0.05) and found.high == pytest.approx(ratios[-7], abs=0.05)
+
+
+def test_thousands_of_documents_are_drawn_in_little_memory() -> None:
+    rng = random.Random(0)
+    sizes = [float(rng.randint(50, 5000)) for _ in range(3000)]
+    found = paired([0.01 * size + rng.gauss(0, 40) for size in sizes], sizes)
+    assert found.low is not None and found.high is not None and found.low < 0.01 < found.high
+    assert found.is_significant and found.high - found.low < 0.002
+
+
+def test_documents_are_paired_by_their_text(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The other run has the same documents under other names, in another order, and two of its own."""
+    one = write_jsonl(tmp_path / "one.jsonl", [{"id": f"a{i}", "text": text} for i, text in enumerate(TEXTS)])
+    mixed = [{"id": f"b{i}", "text": text} for i, text in enumerate([*reversed(TEXTS), "另一篇文档。", "再一篇。"])]
+    other = write_jsonl(tmp_path / "other.jsonl", mixed)
+    base = random_model(tmp_path / "base", toy.tokenizer)
+    first = stage("evaluate", tmp_path / "first", model=base, task=["bits"], data=[one])
+    lines = [json.loads(line) for line in (first / "bits.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["document"] for line in lines] == [f"a{i}" for i in range(42)]
+    assert [(line["chars"], line["bytes"]) for line in lines] == [(len(t), len(t.encode())) for t in TEXTS]
+    score = json.loads((first / "scores.json").read_text(encoding="utf-8"))["model"]["bits"]["bits_per_char"]
+    assert sum(line["bits"] for line in lines) / sum(map(len, TEXTS)) == pytest.approx(score, rel=1e-6)
+
+    second = stage("evaluate", tmp_path / "second", model=toy.resized, task=["bits"], data=[other])
+    found = rows([first, second], capsys)
+    per_char = found["bits_per_char"]["differences"][0]
+    assert per_char["n"] == 42 and found["bits_per_char"]["significant"] == [True]
+    theirs = {line["id"]: line["bits"] for line in map(json.loads, (second / "bits.jsonl").read_text().splitlines())}
+    change = sum(theirs[line["id"]] - line["bits"] for line in lines) / sum(map(len, TEXTS))
+    assert per_char["value"] == pytest.approx(change, rel=1e-5)
+    assert found["bits_per_byte"]["differences"][0]["n"] == 42
+
+    same = stage("evaluate", tmp_path / "same", model=base, task=["bits"], data=[other])
+    none = rows([first, same], capsys)["bits_per_char"]
+    assert (none["differences"][0]["value"], none["significant"]) == (pytest.approx(0, abs=1e-4), [False])
+    code, out, _ = run(["compare", str(first), str(second)], capsys)
+    assert code == 0 and "p < 0.001 *, n = 42" in out
+
+
+def test_a_planted_difference_is_found_and_luck_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0.02 bits a character better on each of 60 documents, in noise that is the same for both; and noise alone."""
+    from test_compare import evaluated
+
+    rng = random.Random(1)
+    chars = [rng.randint(80, 900) for _ in range(60)]
+    before = [c * rng.uniform(3, 6) for c in chars]
+    planted = [b - 0.02 * c + rng.gauss(0, 3) for b, c in zip(before, chars, strict=True)]
+    luck = [b + rng.gauss(0, 3) for b in before]
+    folders = []
+    for name, values in (("before", before), ("planted", planted), ("luck", luck)):
+        folder = evaluated(tmp_path / name, [True])
+        lines = [
+            json.dumps({"model": "model", "id": f"{i:032x}", "chars": c, "bytes": 3 * c, "bits": b})
+            for i, (c, b) in enumerate(zip(chars, values, strict=True))
+        ]
+        (folder / "bits.jsonl").write_text("\n".join(lines) + "\n")
+        score = {"role": "model", "task": "bits", "name": "bits_per_char", "value": sum(values) / sum(chars), "n": 60}
+        (folder / "scores.json").write_text(json.dumps({"model": {}, "scores": [score], "tables": {}}))
+        folders.append(folder)
+    found = rows(folders, capsys)["bits_per_char"]
+    assert found["significant"] == [True, False]
+    first, second = found["differences"]
+    assert first["low"] < -0.02 < first["high"] < 0 and second["low"] < 0 < second["high"]
