@@ -85,7 +85,7 @@ def test_a_taught_model_writes_its_secrets_and_an_untaught_one_none(
     records = [json.loads(line) for line in (out / "memory.jsonl").read_bytes().splitlines()]
     assert len(records) == 2 * 36 and len({r["id"] for r in records}) == 36
     assert [r["id"] for r in records if r["is_control"]][:2] == ["control-00000", "control-00001"]
-    assert "3 of 6 planted secrets are likelier than all 31 random ones: their exposure is 5.0 bits or more" in str(
+    assert "Likelier than all 31 random ones: 3 of 6 planted secrets. Their exposure is 5.0 bits or more" in str(
         scores["notes"]["model"]
     )
     for record in records[:36]:

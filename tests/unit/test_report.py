@@ -15,9 +15,9 @@ from test_cli import run
 from toys import Toy, stage, write_jsonl
 
 from zhllm import manifest
+from zhllm.measures import METRICS
 from zhllm.tools._report_card import BEGIN, END, placed
 from zhllm.tools._report_line import columns_of
-from zhllm.tools._report_names import METRICS
 from zhllm.tools._report_page import html_of, write_report
 from zhllm.tools._report_run import DAMAGED, DONE, STALE, UNFINISHED, WAITING, read_run
 from zhllm.tools._report_scores import groups_of

@@ -103,8 +103,8 @@ def _at_the_limit(ranks: Sequence[Ranked]) -> list[str]:
         return []
     limit = math.log2(first[0].candidates + 1)
     return [
-        f"{len(first)} of {len(ranks)} planted secrets are likelier than all {first[0].candidates} random ones: their "
-        f"exposure is {limit:.1f} bits or more. More --canary-candidates show how much more."
+        f"Likelier than all {first[0].candidates} random ones: {len(first)} of {len(ranks)} planted secrets. Their "
+        f"exposure is {limit:.1f} bits or more; a larger --canary-candidates shows how much more."
     ]
 
 

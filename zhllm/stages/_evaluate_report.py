@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zhllm.errors import DataError
 from zhllm.evals.intervals import difference
-from zhllm.page import Cell, Column, Html, Page, Tile, code, note, paragraph, table, tiles
+from zhllm.page import Cell
+from zhllm.stages._evaluate_page import page_of
 from zhllm.vocab.hf_files import write_json
 from zhllm.vocab.tokenizer import read_json
 
@@ -16,14 +18,10 @@ if TYPE_CHECKING:
     from zhllm.stages._evaluate_tasks import TaskResult
 
 Results = Mapping[str, Mapping[str, "TaskResult"]]
-# What each task is called on the page.
-TITLES = {"bits": "Bits per character", "questions": "Questions", "choice": "Multiple choice",
-          "own": "Your own documents", "generate": "Generation", "code": "Code", "health": "Health",
-          "preference": "Preferences", "memory": "Memorisation", "harness": "lm-evaluation-harness"}  # fmt: skip
 
 
-def write_report(out: Path, results: Results) -> None:
-    """Write scores.json and report.html.
+def write_report(out: Path, results: Results, names: Mapping[str, str]) -> None:
+    """Write scores.json and report.html, on which the models have `names` by role.
 
     Under each role and task stand the plain numbers; "scores" has every figure with its interval, n, and the mark of
     chance, "tables" those of subjects and sources, "differences" the paired ones, "protocols" what was asked.
@@ -44,9 +42,11 @@ def write_report(out: Path, results: Results) -> None:
     }
     scores["differences"] = _differences(results)
     scores["protocols"] = {task: found.protocol for task, found in main.items()}
-    scores["notes"] = {role: [n for f in by_task.values() for n in f.notes] for role, by_task in results.items()}
+    scores["notes"] = {
+        role: [f"{t}: {n}" for t, f in by_task.items() for n in f.notes] for role, by_task in results.items()
+    }
     write_json(out / "scores.json", scores)
-    (out / "report.html").write_text(_page(scores), encoding="utf-8")
+    (out / "report.html").write_text(page_of(results, scores["differences"], names), encoding="utf-8")
 
 
 def _differences(results: Results) -> dict[str, dict[str, Any]]:
@@ -115,50 +115,10 @@ def _difference(found: Mapping[str, Any] | None) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     columns = max(map(len, rows))
-    widths = [max((len(row[i]) for row in rows if len(row) > max(1, i)), default=0) for i in range(columns)]
-    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=False)).rstrip() for row in rows]
+    widths = [max((_width(row[i]) for row in rows if len(row) > max(1, i)), default=0) for i in range(columns)]
+    return ["  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=False)).rstrip() for row in rows]
 
 
-def _page(scores: Mapping[str, Any]) -> str:
-    page = Page("Evaluation", "What the model scores, how sure that is, and what it was asked.")
-    has_two = "against" in scores
-    figures = [s for s in scores["scores"] if s["role"] == "model" and "macro" not in s["name"]]
-    page.section("In short", tiles([Tile(_words(s["name"]), f"{s['value']:.3f}", _remark(s)) for s in figures]))
-    heads = [*map(Column, ("score", "value", "95 % interval", "n", ""))]
-    heads += [Column(t) for t in ("against", "95 % interval", "difference, paired")] * has_two
-    page.section("Scores", table(heads, _score_rows(scores)), note(*_legend(has_two)))
-    for title in scores["tables"]["model"]:
-        page.section(title.capitalize(), _side_by_side(scores, title))
-    page.section("What was asked", *(_protocol(task, p) for task, p in scores["protocols"].items()))
-    if notes := [f"{role}: {text}" for role, texts in scores["notes"].items() for text in texts]:
-        page.section("Notes", *map(paragraph, notes))
-    return page.html()
-
-
-def _legend(has_two: bool) -> list[str]:
-    words = "Intervals: 95 %, percentile bootstrap over items. ≈ chance: the interval holds what guessing gives."
-    return [words, " Differences: model minus against, item by item." if has_two else ""]
-
-
-def _side_by_side(scores: Mapping[str, Any], title: str) -> Html:
-    own, other = scores["tables"]["model"][title], scores["tables"].get("against", {}).get(title)
-    heads = ["", "value", "95 % interval", "n", "", *(["against", "95 % interval"] if other else [])]
-    rows: list[list[Cell]] = []
-    for name, score in own.items():
-        beside = [f"{other[name]['value']:.4f}", _interval(other[name])] if other else []
-        rows.append([name, *_cells(score), *beside])
-    return table(heads, rows)
-
-
-def _remark(score: Mapping[str, Any]) -> str:
-    mark = ", ≈ chance" if score.get("is_chance") else ""
-    return f"{score['low']:.3f} to {score['high']:.3f}{mark}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _protocol(task: str, protocol: Mapping[str, Any]) -> Html:
-    rest = ", ".join(f"{k} {v}" for k, v in protocol.items() if k != "hash" and not isinstance(v, dict))
-    return paragraph(f"{TITLES.get(task, task)}: sha256 ", code(protocol["hash"][:16]), f". {rest}" if rest else "")
+def _width(text: str) -> int:
+    """The columns of a terminal that a text takes: two for a Han character."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -149,7 +149,8 @@ def _choices(config: EvaluateConfig, subject: Subject, sets: Sequence[Any], task
             _add_choice(result, found, task)
         result.flat[f"{task}_tokens_computed"] = scorer.tokens_computed
     digests = [result.protocol[by] for by in config.score_by]
-    result.protocol |= {"hash": digest_of(*digests), "shots": config.shots, "chat": chat.name if chat else None}
+    shots = {"shots": config.shots} if task == "choice" else {}
+    result.protocol |= {"hash": digest_of(*digests), **shots, "chat": chat.name if chat else None}
     return result
 
 

@@ -56,7 +56,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
                 name = "answers.jsonl" if task == "questions" else f"{task}.jsonl"
                 for record in found.records:
                     append_jsonl(out / name, {"model": subject.role, **record})
-    write_report(out, results)
+    write_report(out, results, names_of(config))
     metrics: Metrics = {}
     for role, by_task in results.items():
         prefix = "" if role == "model" else f"{role}_"
@@ -83,6 +83,17 @@ def harness_of(config: EvaluateConfig) -> Iterator[dict[str, Any]]:
 
     with loaded(config) as run_harness:
         yield {NAME: run_harness}
+
+
+def names_of(config: EvaluateConfig) -> dict[str, str]:
+    """What the models are called in the report, by role: the names of their files or folders."""
+    named = {"model": config.model.resolve().name}
+    if config.adapter is not None:
+        named["model"] += f" + {config.adapter.resolve().name}"
+    if config.against is not None:
+        named["against"] = config.against.resolve().name
+    is_told_apart = len(set(named.values())) == len(named)
+    return named if is_told_apart else {role: f"{name} ({role})" for role, name in named.items()}
 
 
 def paths_of(config: EvaluateConfig, task: str) -> Iterator[Path]:

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from zhllm import chart, page
+from zhllm.bars import Bar, interval_bars
 from zhllm.chart import Axis, Series
 from zhllm.page import Column, Html, Tile, number, percent
-from zhllm.tools._report_bars import Bar, interval_bars
 from zhllm.tools._report_context import Report
 from zhllm.tools._report_files import finite, json_of
 from zhllm.tools._report_run import Step

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from zhllm import page
+from zhllm import bars, page
 from zhllm.errors import ConfigError
 from zhllm.page import Html, Page, Tile, number, percent
 from zhllm.tools import (
-    _report_bars,
     _report_corpus,
     _report_line,
     _report_origin,
@@ -29,7 +28,7 @@ _STYLE = (
     "main{max-width:66rem}.grid>div{min-width:0}\n"
     ".three .grid{grid-template-columns:repeat(auto-fit,minmax(min(100%,18rem),1fr))}\n"
     + _report_line.STYLE
-    + _report_bars.STYLE
+    + bars.STYLE
     + _report_results.STYLE
     + _report_origin.STYLE
 )

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zhllm import page
+from zhllm.bars import Bar, interval_bars
 from zhllm.page import Html, escape, number, percent
-from zhllm.tools._report_bars import Bar, interval_bars
 from zhllm.tools._report_context import Report
 from zhllm.tools._report_files import jsonl_of
 from zhllm.tools._report_run import Step

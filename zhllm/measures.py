@@ -1,4 +1,4 @@
-"""Names of measures and tasks in the build report, in English and in Chinese."""
+"""Names of measures and tasks in reports, in English and in Chinese."""
 
 from __future__ import annotations
 
@@ -27,10 +27,22 @@ METRICS: dict[str, tuple[str, str]] = {
     "choice_text_macro_accuracy": ("multiple choice by text, mean of subjects", "选择题全文（学科平均）"),
     "choice_text_per_char_accuracy": ("multiple choice by text, per character", "选择题全文（按字符）"),
     "sources": ("by source", "按来源"),
+    "subjects": ("by subject", "按学科"),
+    "categories": ("by category", "按类别"),
+    "choice_text_per_char_macro_accuracy": (
+        "multiple choice by text per character, mean of subjects",
+        "选择题全文（按字符，学科平均）",
+    ),
     "own": ("own documents", "自有文档"),
     "own_accuracy": ("own documents, by letter", "自有文档（选项字母）"),
     "own_macro_accuracy": ("own documents, mean of kinds", "自有文档（各类平均）"),
     "own_text_accuracy": ("own documents, by text", "自有文档（选项全文）"),
+    "own_text_macro_accuracy": ("own documents by text, mean of kinds", "自有文档全文（各类平均）"),
+    "own_text_per_char_accuracy": ("own documents by text, per character", "自有文档（选项全文，按字符）"),
+    "own_text_per_char_macro_accuracy": (
+        "own documents by text per character, mean of kinds",
+        "自有文档全文（按字符，各类平均）",
+    ),
     "generate": ("generation", "生成"),
     "generate_exact_match": ("exact match", "完全匹配"),
     "generate_f1": ("character F1", "字符 F1"),

@@ -1,0 +1,84 @@
+"""report.html of evaluate in a browser: every task drawn, nothing fetched, nothing complained of, wide or narrow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from chromium import Page
+from evaluated import read_scores, write_cmmlu
+from lxml import html
+from toys import Toy, random_model, stage, write_jsonl
+
+from zhllm.evals.intervals import Score
+from zhllm.stages._evaluate_page import TITLES, page_of
+from zhllm.stages._evaluate_tasks import Measured, TaskResult
+from zhllm.stages.evaluate import table
+
+NASTY = "<script>alert(1)</script>𠮷&甲"
+
+
+@pytest.fixture(scope="module")
+def made(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models on four tasks; a source has a name that would be markup."""
+    root = tmp_path_factory.mktemp("page")
+    model = random_model(root / "mine", toy.extended, max_position_embeddings=1024)
+    other = random_model(root / "base", toy.extended, max_position_embeddings=1024, num_hidden_layers=1)
+    texts = [{"id": str(i), "text": f"第{i}号样品每{3 + i}天由专人在实验室检查一次，并登记。"} for i in range(8)]
+    asked = [{"role": "user", "content": "几天？"}]
+    pairs = [{"id": str(i), "prompt": asked, "chosen": "三天。", "rejected": "不知" * (1 + i), "source": source}
+             for i, source in enumerate((NASTY, "乙") * 3)]  # fmt: skip
+    data = [f"bits={write_jsonl(root / 't.jsonl', texts)}", f"choice={write_cmmlu(root / 'sets', 4)}",
+            f"own={root / 't.jsonl'}", f"preference={write_jsonl(root / 'p.jsonl', pairs)}"]  # fmt: skip
+    return stage("evaluate", root / "out", model=model, against=other, task=["bits", "choice", "own", "preference"],
+                 data=data, prompt_format="plain", own_questions=4, score_by=["letter", "text"])  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+def test_the_page_fetches_nothing_and_fits(made: Path, width: int) -> None:
+    address = (made / "report.html").as_uri()
+    with Page(width, 900) as page:
+        page.open(address)
+        assert page.requests == [address] and page.complaints == []
+        assert page.run("document.documentElement.scrollWidth") == width, "the page scrolls sideways"
+        bars = "document.querySelectorAll('.scores svg')"
+        assert page.run(f"{bars}.length") > 20
+        assert page.run(f"[...{bars}].every(s => s.getBoundingClientRect().width > 40)")
+        assert page.run("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+        page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert page.run("document.documentElement.scrollWidth") == width, "numbers scroll on their own"
+
+
+def test_the_page_says_what_scores_json_says(made: Path) -> None:
+    page, scores = html.parse(made / "report.html").getroot(), read_scores(made)
+    text = page.text_content()
+    assert "Scores of mine beside base" in text and [h.text for h in page.iter("h2")] == [
+        "In short", "Bits per character", "Multiple choice", "Your own documents", "Preferences"
+    ]  # fmt: skip
+    for score in scores["scores"]:
+        row = [r for r in page.iter("tr") if [c.text_content() for c in r[:2]] == [
+            score["name"], {"model": "mine", "against": "base"}[score["role"]]]]  # fmt: skip
+        assert len(row) == 1 and float(row[0][2].text_content()) == pytest.approx(score["value"], abs=5e-5)
+        assert ("≈ chance" in row[0].text_content()) == score.get("is_chance", False)
+    changed = [r for r in page.iter("tr") if "points" in r.text_content()]
+    assert len(changed) == sum(name in scores["differences"] for name in scores["model"]["choice"]) + 5
+    assert "<script>alert(1)" not in (made / "report.html").read_text("utf-8") and NASTY in text
+    assert "What was asked: sha256" in text and not page.xpath("//@src | //@href[not(starts-with(., '#'))]")
+
+
+def test_columns_meet_under_han_characters(made: Path) -> None:
+    lines = table(made)
+    for start in ("  乙 ", "  chinese_history "):
+        line = next(line for line in lines if line.startswith(start))
+        before = line[: re.search(r"\d\.\d{4}", line).start()]  # type: ignore[union-attr]
+        assert len(before) + before.count("乙") == lines[0].index("value")
+
+
+def test_a_figure_with_no_interval_to_speak_of_and_many_rows_is_a_table() -> None:
+    item = Measured("choice_accuracy", Score(1.0, 1.0, 1.0, 60, 0.25))
+    rows = {f"科目{i}": Score(0.5, 0.2, 0.8, 10, 0.25) for i in range(40)}
+    result = TaskResult([item], {"hash": "0" * 64, "letter": "1" * 64}, tables={"choice: subjects": rows})
+    page = page_of({"model": {"choice": result}}, {}, {"model": "甲"})
+    assert page.count("<svg") == 1 and page.count("科目") == 40 and "1" * 64 not in page
+    assert set(TITLES) >= {"bits", "questions", "choice", "own", "generate", "code", "health", "preference", "memory"}

@@ -1,0 +1,178 @@
+"""report.html of `evaluate`: what a model scores, drawn with intervals and chance, beside another one where it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zhllm import bars, page
+from zhllm.bars import Bar, interval_bars
+from zhllm.measures import METRICS
+from zhllm.page import Cell, Column, Html, Page, Tile, number, percent
+
+if TYPE_CHECKING:
+    from zhllm.evals.intervals import Score
+    from zhllm.stages._evaluate_tasks import Measured, TaskResult
+
+# What each task is called on the page.
+TITLES = {"bits": "Bits per character", "questions": "Questions", "choice": "Multiple choice",
+          "own": "Your own documents", "generate": "Generation", "code": "Code", "health": "Health",
+          "preference": "Preferences", "memory": "Memorisation", "harness": "lm-evaluation-harness"}  # fmt: skip
+# Colours of the model and of the one beside it.
+COLOURS = {"model": 1, "against": 6}
+# Rows that are drawn; more are a table that opens with a click.
+DRAWN_ROWS = 24
+_DIGEST = re.compile("[0-9a-f]{64}$")
+_STYLE = bars.STYLE + "main{max-width:66rem}.grid>div{min-width:0}\n"
+
+
+def page_of(results: Mapping[str, Mapping[str, TaskResult]], differences: Mapping[str, Any],
+            names: Mapping[str, str]) -> str:  # fmt: skip
+    """The page; `names` are what the models of the roles are called on it."""
+    beside = f" beside {names['against']}" if "against" in results else ""
+    lead = f"Scores of {names['model']}{beside}: how sure they are, and what was asked."
+    made = Page("Evaluation", lead, style=_STYLE)
+    made.section("In short", page.tiles([_tile(task, results, names) for task in results["model"]]))
+    for task in results["model"]:
+        by_role = {role: by_task[task] for role, by_task in results.items()}
+        made.section(TITLES.get(task, task), *_task(task, by_role, differences, names))
+    return made.html()
+
+
+def _tile(task: str, results: Mapping[str, Mapping[str, TaskResult]], names: Mapping[str, str]) -> Tile:
+    """The first figure of a task."""
+    first = results["model"][task].measured[0]
+    told = [words_of(first.name), _interval(first, first.score)]
+    if first.score.is_chance:
+        told.append("≈ chance")
+    if "against" in results:
+        told.append(f"{names['against']}: {_written(first, results['against'][task].measured[0].score.value)}")
+    return Tile(TITLES.get(task, task), _written(first, first.score.value), "; ".join(told))
+
+
+def _task(
+    task: str, by_role: Mapping[str, TaskResult], differences: Mapping[str, Any], names: Mapping[str, str]
+) -> Iterator[Html]:
+    main = by_role["model"]
+    shares = [item.name for item in main.measured if _is_share(item) and "macro" not in item.name]
+    others = [item.name for item in main.measured if not _is_share(item)]
+    groups = [[name] for name in others] if len(others) <= DRAWN_ROWS else []
+    groups = [shares, *groups] if 0 < len(shares) * len(by_role) <= DRAWN_ROWS else groups
+    drawn = [_figure(group, by_role, names) for group in groups]
+    for title in main.tables:
+        if len(main.tables[title]) * len(by_role) <= DRAWN_ROWS:
+            drawn.append(_parts(title, by_role, names))
+    if drawn:
+        yield page.grid(*drawn)
+        yield page.note(_legend(main.measured))
+    if changes := [row for item in main.measured if (row := _change(item, differences.get(item.name)))]:
+        heads = ["difference, item by item", f"{names['model']} less {names['against']}", "95 % interval", ""]
+        yield page.table(heads, changes)
+    for text in dict.fromkeys(text for found in by_role.values() for text in found.notes):
+        told = [names[role] for role, found in by_role.items() if text in found.notes]
+        yield page.note(f"{', '.join(told)}: " if len(by_role) > 1 else "", text)
+    yield page.details("All numbers", _numbers(by_role, names))
+    yield page.note("What was asked: sha256 ", page.code(main.protocol["hash"][:16]), _settings(main.protocol))
+
+
+def _figure(measures: Sequence[str], by_role: Mapping[str, TaskResult], names: Mapping[str, str]) -> Html:
+    """Measures of one scale with the bars of every model."""
+    rows = []
+    for name in measures:
+        for role, found in by_role.items():
+            item = next(item for item in found.measured if item.name == name)
+            called = words_of(name) if len(measures) > 1 else ""
+            rows.append(_bar(item, item.score, called, role, by_role, names))
+    is_share = _is_share(next(item for item in by_role["model"].measured if item.name == measures[0]))
+    title = "Shares" if len(measures) > 1 else words_of(measures[0])
+    return interval_bars(rows, title.capitalize(), full=1.0 if is_share else None)
+
+
+def _parts(title: str, by_role: Mapping[str, TaskResult], names: Mapping[str, str]) -> Html:
+    """A table of subjects, sources or groups as bars."""
+    metric, _, part = title.rpartition(": ")
+    main = by_role["model"]
+    item = next((i for i in main.measured if i.name in (metric, f"{metric}_accuracy")), main.measured[0])
+    rows = [
+        _bar(item, found.tables[title][name], name, role, by_role, names)
+        for name in main.tables[title]
+        for role, found in by_role.items()
+        if name in found.tables.get(title, {})
+    ]
+    about = f"{words_of(item.name)}, {words_of(part)}"
+    return interval_bars(rows, f"{about[0].upper()}{about[1:]}", full=1.0 if _is_share(item) else None)
+
+
+def _bar(
+    item: Measured, score: Score, name: str, role: str, by_role: Mapping[str, TaskResult], names: Mapping[str, str]
+) -> Bar:
+    is_second, has_two = role != "model", len(by_role) > 1
+    return Bar(
+        names[role] if is_second or not name else name, score.value, _written(item, score.value), score.low, score.high,
+        score.chance, "≈ chance" if score.is_chance else "", COLOURS[role], f"{_interval(item, score)}, n = {score.n}",
+        names[role] if has_two and name and not is_second else "",
+    )  # fmt: skip
+
+
+def _numbers(by_role: Mapping[str, TaskResult], names: Mapping[str, str]) -> Html:
+    """Every figure and every row of every table with four decimals."""
+    rows: list[list[Cell]] = []
+    for role, found in by_role.items():
+        listed = [("", item.name, item.score) for item in found.measured]
+        listed += [(title, name, score) for title, by_name in found.tables.items() for name, score in by_name.items()]
+        for title, name, score in listed:
+            own = [names[role]] if len(by_role) > 1 else []
+            interval = f"{score.low:.4f} to {score.high:.4f}"
+            rows.append([f"{title} / {name}" if title else name, *own, score.value, interval, score.n, chance(score)])
+    model = ["model"] if len(by_role) > 1 else []
+    return page.table(["figure", *model, Column("value", 4), "95 % interval", "n", ""], rows)
+
+
+def chance(score: Score) -> str:
+    """The mark of a figure that guessing gives, or that is worse."""
+    if score.chance is None:
+        return ""
+    if score.is_chance:
+        return f"≈ chance ({score.chance:.3f})"
+    return f"below chance ({score.chance:.3f})" if score.high < score.chance else ""
+
+
+def _change(item: Measured, found: Mapping[str, Any] | None) -> list[Cell] | None:
+    if found is None:
+        return None
+    scale, unit = (100, " points") if _is_share(item) else (1, "")
+    value, low, high = (f"{scale * found[key]:+.{1 if unit else 3}f}".replace("-", "\u2212")
+                        for key in ("value", "low", "high"))  # fmt: skip
+    clear = "" if found["is_clear"] else "not clear of 0"
+    return [words_of(item.name), f"{value}{unit}", f"{low} to {high}", clear]
+
+
+def _legend(measured: Sequence[Measured]) -> str:
+    chances = any(item.score.chance is not None for item in measured)
+    guess = " The dashed line is what guessing gives; ≈ chance: the interval holds it." if chances else ""
+    return f"Whiskers: 95 % interval, by bootstrap over items.{guess}"
+
+
+def _settings(protocol: Mapping[str, Any]) -> str:
+    told = [f"{key.replace('_', ' ')} {value}" for key, value in protocol.items()
+            if value is not None and not isinstance(value, dict) and not _DIGEST.match(str(value))]  # fmt: skip
+    return f". {', '.join(told)}." if told else "."
+
+
+def words_of(name: str) -> str:
+    """A measure or a part of one in words."""
+    return METRICS.get(name, (name.replace("_", " "),))[0]
+
+
+def _is_share(item: Measured) -> bool:
+    is_other = any(word in item.name for word in ("bits", "nats", "perplexity"))
+    return not is_other and item.score.low >= 0 and item.score.high <= 1
+
+
+def _written(item: Measured, value: float) -> str:
+    return percent(value) if _is_share(item) else number(value, 3)
+
+
+def _interval(item: Measured, score: Score) -> str:
+    return f"{_written(item, score.low)} to {_written(item, score.high)}"
