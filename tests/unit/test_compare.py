@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from test_cli import run
 
 from zhllm import manifest
 from zhllm.tools._compare_runs import RESAMPLES, _value, paired
+from zhllm.tools._compare_words import TEXTS
 
 
 def evaluated(
@@ -150,3 +152,35 @@ def test_what_cannot_be_compared_is_told_in_a_line(tmp_path: Path, capsys: pytes
 )
 def test_an_item_says_what_it_adds_to_a_measure(metric: str, record: dict[str, Any], value: float | None) -> None:
     assert _value(record, metric) == value
+
+
+def test_the_page_is_in_chinese_where_it_is_asked_for_or_the_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, data in (("one", "d"), ("two", "other")):
+        evaluated(tmp_path / name / "asked", [name == "two"] * 10, data)
+        (tmp_path / name / "run.json").write_text(json.dumps({"steps": ["asked"], "lang": "zh"}), encoding="utf-8")
+    folders, page = [str(tmp_path / "one"), str(tmp_path / "two")], tmp_path / "c.html"
+    chinese = (
+        '<html lang="zh-Hans">',
+        "<h1>对比</h1>",
+        "asked 问答 答对率",
+        "+100.0个百分点",
+        "所用数据不同",
+        "差值均相对第一列",
+    )
+    english = ('<html lang="en">', "<h1>Comparison</h1>", "right answers", "+100.0 points", "measured on other data")
+    for flags, there, missing in (
+        (["--lang", "zh"], chinese, english), (["--lang", "en"], english, chinese), ([], chinese, english),
+    ):  # fmt: skip
+        code, out, err = run(["compare", *folders, "--html", str(page), *flags], capsys)
+        assert code == 0, err
+        text = page.read_text(encoding="utf-8")
+        assert all(word in text for word in there) and not any(word in text for word in missing)
+        assert ("答对率" in out) == (flags == ["--lang", "zh"]) and ("questions accuracy" in out) == (flags == [])
+        assert ("所用数据不同" in err) == (flags == ["--lang", "zh"])
+    alone = evaluated(tmp_path / "e", [True] * 20, against=[False] * 20)
+    code, out, _ = run(["compare", str(alone), "--lang", "zh"], capsys)
+    assert code == 0 and "（对照模型：/base）" in out and "p < 0.001 *" in out
+    for english_words, chinese_words in TEXTS.values():
+        assert set(re.findall(r"\{\w+\}", english_words)) == set(re.findall(r"\{\w+\}", chinese_words))

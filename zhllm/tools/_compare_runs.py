@@ -17,6 +17,7 @@ from typing import Any
 
 from zhllm import manifest
 from zhllm.errors import ConfigError, DataError
+from zhllm.tools._compare_words import CompareWords
 from zhllm.tools._report_files import Faults, jsonl_of
 from zhllm.tools._report_run import Run, Step, read_run
 from zhllm.tools._report_scores import ROLES, Score, read_differences, read_scores
@@ -42,7 +43,7 @@ class Numbers:
     """All numbers of one thing that is compared; `items` holds the scores of single items, `data` digests.
 
     `to_base` is what an evaluation itself found of the model and the one beside it, `weights` what the items of a
-    number that is a sum over a sum are divided by.
+    number that is a sum over a sum are divided by, `base_of` the label of the evaluation whose other model this is.
     """
 
     label: str
@@ -52,6 +53,7 @@ class Numbers:
     notes: tuple[str, ...] = ()
     to_base: Mapping[Key, Difference] = field(default_factory=dict)
     weights: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
+    base_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,17 @@ class Difference:
         return None if self.low is None or self.high is None else self.low > 0 or self.high < 0
 
 
-def read_numbers(path: Path, role: str = "model", every: bool = False) -> Numbers:
-    """The numbers of a run folder or an evaluate folder; ConfigError where it is neither."""
+def read_numbers(path: Path, words: CompareWords, role: str = "model", every: bool = False) -> Numbers:
+    """The numbers of a run folder or an evaluate folder, remarks in these words; ConfigError where it is neither."""
     if not path.is_dir():
         raise ConfigError(f"{path}: there is no such folder. Give run folders or folders of zhllm evaluate.")
     if (path / manifest.NAME).is_file() and not (path / "run.json").is_file():
-        return _of_evaluation(path, role)
+        return _of_evaluation(path, role, words)
     run = read_run(path)
-    return _of_run(run, every)
+    return _of_run(run, every, words)
 
 
-def _of_evaluation(folder: Path, role: str) -> Numbers:
+def _of_evaluation(folder: Path, role: str, words: CompareWords) -> Numbers:
     made = manifest.read(folder)
     stage = made.key.get("stage") if made is not None else None
     if made is None or stage != "evaluate":
@@ -98,18 +100,21 @@ def _of_evaluation(folder: Path, role: str) -> Numbers:
     items, weights = _items(folder, role, list(scores), faults)
     paths = made.made_by.get("input_paths")
     model = (paths.get(role) or ["?"])[0] if isinstance(paths, dict) else "?"
-    label = str(folder) if role == ROLES[1] else f"{folder} ({role}: {model})"
+    label = str(folder) if role == ROLES[1] else words("against", folder=folder, model=model)
+    base_of = None if role == ROLES[1] else str(folder)
     known = {("", s.task, s.part, s.metric): s for s in found.get(role, []) if not s.part}
     differences = read_differences(folder)
     to_base = {key: _known(differences[s.metric]) for key, s in known.items() if s.metric in differences}
-    return Numbers(label, scores, items, dict.fromkeys(scores, digests), _told(faults), to_base, weights)
+    return Numbers(
+        label, scores, items, dict.fromkeys(scores, digests), _told(faults, words), to_base, weights, base_of
+    )
 
 
 def _known(found: Mapping[str, float]) -> Difference:
     return Difference(found["value"], found["low"], found["high"], None, int(found["n"]) if "n" in found else None)
 
 
-def _of_run(run: Run, every: bool) -> Numbers:
+def _of_run(run: Run, every: bool, words: CompareWords) -> Numbers:
     scores: dict[Key, Score] = {}
     items: dict[Key, Mapping[str, float]] = {}
     weights: dict[Key, Mapping[str, float]] = {}
@@ -130,18 +135,16 @@ def _of_run(run: Run, every: bool) -> Numbers:
         data |= dict.fromkeys(own, tuple(s.digest for s in step.sources if s.setting == "data"))
     for step in run.steps if every else ():
         scores |= _metrics(step)
-    return Numbers(str(run.folder), scores, items, data, (*_told(faults), *_states(run)), weights=weights)
+    return Numbers(str(run.folder), scores, items, data, (*_told(faults, words), *_states(run, words)), weights=weights)
 
 
-def _told(faults: Faults) -> tuple[str, ...]:
-    from zhllm.tools._report_words import Words
-
-    return tuple(f"{name}: {Words('en')(remark.key, **remark.values)}" for name, remark in faults.found)
+def _told(faults: Faults, words: CompareWords) -> tuple[str, ...]:
+    return tuple(f"{name}{words.colon}{words(remark.key, **remark.values)}" for name, remark in faults.found)
 
 
-def _states(run: Run) -> list[str]:
+def _states(run: Run, words: CompareWords) -> list[str]:
     wrong = [step.name for step in run.steps if step.state not in ("done", "waiting")]
-    return [f"not up to date or not whole: {', '.join(wrong)}"] if wrong else []
+    return [words("not_whole", steps=words.comma.join(wrong))] if wrong else []
 
 
 def _summary(run: Run, faults: Faults) -> dict[str, float]:
@@ -224,11 +227,7 @@ def difference(first: Numbers, other: Numbers, key: Key) -> Difference | None:
     one, two = first.items.get(key, {}), other.items.get(key, {})
     shared = sorted(one.keys() & two.keys())
     if len(shared) < 2:
-        return (
-            other.to_base.get(key, Difference(value))
-            if first.label.startswith(f"{other.label} (")
-            else Difference(value)
-        )
+        return other.to_base.get(key, Difference(value)) if first.base_of == other.label else Difference(value)
     under = first.weights.get(key)
     return paired([two[name] - one[name] for name in shared], None if under is None else [under[n] for n in shared])
 

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from zhllm.tools._compare_runs import Difference, Key, Numbers
+    from zhllm.tools._compare_words import CompareWords
 
 
 @click.command()
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 @click.option("--all", "every", is_flag=True, help="Every number of every step, not only scores and the summary.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON on stdout.")
 @click.option("--html", "page", type=click.Path(path_type=Path), help="Write the table as a page as well.")
-def command(folders: tuple[Path, ...], every: bool, as_json: bool, page: Path | None) -> None:
+@click.option("--lang", type=click.Choice(["zh", "en"]), help="Language.  [default: en; of the page the first run's]")
+def command(folders: tuple[Path, ...], every: bool, as_json: bool, page: Path | None, lang: str | None) -> None:
     """Compare run folders and folders of evaluate: a column each, differences to the first one.
 
     Where both have answers to the same questions the difference has a 95 % interval and a p of a paired bootstrap
@@ -29,37 +31,44 @@ def command(folders: tuple[Path, ...], every: bool, as_json: bool, page: Path | 
     zhllm compare runs/demo/evaluate-merged runs/demo/evaluate-gguf
     """
     from zhllm.progress import say
+    from zhllm.tools._compare_words import CompareWords
 
-    compared, notes = opened(folders, every)
+    words = CompareWords(lang or "en", is_plain=lang is None)
+    compared, notes = opened(folders, every, words)
     for line in notes:
         say(line)
     if as_json:
         click.echo(json.dumps(as_data(compared), ensure_ascii=False))
     else:
-        for line in lines_of(compared):
+        for line in lines_of(compared, words):
             click.echo(line)
     if page is not None:
-        _write(page, compared, notes)
+        words = CompareWords(lang or _own_language(folders[0]))
+        _write(page, *opened(folders, every, words), words)
 
 
-def opened(folders: Sequence[Path], every: bool) -> tuple[list[Numbers], list[str]]:
+def _own_language(folder: Path) -> str:
+    """The language of a run; "en" of an evaluation's folder."""
+    from zhllm.tools._report_run import read_run
+
+    return read_run(folder).lang if (folder / "run.json").is_file() else "en"
+
+
+def opened(folders: Sequence[Path], every: bool, words: CompareWords) -> tuple[list[Numbers], list[str]]:
     """What is compared, the first one to compare with first; and what to know of it."""
     from zhllm.errors import ConfigError
     from zhllm.tools._compare_runs import matched, read_numbers
 
-    found = [read_numbers(path, every=every) for path in folders]
+    found = [read_numbers(path, words, every=every) for path in folders]
     is_run = [(path / "run.json").is_file() or not (path / "manifest.json").is_file() for path in folders]
     if len(found) == 1 and not is_run[0]:
-        found = [read_numbers(folders[0], "against"), *found]
+        found = [read_numbers(folders[0], words, "against"), *found]
     if len(found) == 1 or not found[0].scores:
         raise ConfigError(f"{folders[0]}: there is nothing to compare it with. Give two or more folders.")
     found = matched(found, all(is_run))
-    notes = [f"{one.label}: {note}" for one in found for note in one.notes]
+    notes = [f"{one.label}{words.colon}{note}" for one in found for note in one.notes]
     others = [key for one in found[1:] for key in one.data if found[0].data.get(key, one.data[key]) != one.data[key]]
-    notes += [
-        f"{_named(key)}: measured on other data; the difference is not the models' alone"
-        for key in dict.fromkeys(others)
-    ]
+    notes += [words("other_data", name=_named(key, words)) for key in dict.fromkeys(others)]
     return found, notes
 
 
@@ -83,18 +92,18 @@ def as_data(compared: Sequence[Numbers]) -> dict[str, Any]:
     return {"compared": [one.label for one in compared], "rows": rows}
 
 
-def lines_of(compared: Sequence[Numbers]) -> list[str]:
+def lines_of(compared: Sequence[Numbers], words: CompareWords) -> list[str]:
     """The table as text."""
     from zhllm.tools._report_text import aligned
 
     heads = ["", *(f"[{place}]" for place in range(1, len(compared) + 1))]
     heads += [f"[{place}] - [1]" for place in range(2, len(compared) + 1)]
-    rows = [heads, *_rows(compared)]
+    rows = [heads, *_rows(compared, words)]
     legend = [f"[{place}] {one.label}" for place, one in enumerate(compared, 1)]
     return [*legend, "", *aligned(rows, right=range(1, len(compared) + 1))]
 
 
-def _rows(compared: Sequence[Numbers]) -> list[list[str]]:
+def _rows(compared: Sequence[Numbers], words: CompareWords) -> list[list[str]]:
     from zhllm.tools._compare_runs import difference, rows_of
     from zhllm.tools._report_results import written
 
@@ -103,17 +112,19 @@ def _rows(compared: Sequence[Numbers]) -> list[list[str]]:
         values = [
             written(one.scores[key], one.scores[key].value) if key in one.scores else "\u2013" for one in compared
         ]
-        gaps = [_gap(difference(compared[0], other, key), compared[0], key) for other in compared[1:]]
-        rows.append([_named(key), *values, *gaps])
+        gaps = [_gap(difference(compared[0], other, key), compared[0], key, words) for other in compared[1:]]
+        rows.append([_named(key, words), *values, *gaps])
     return [[cell.replace("\u00a0", " ") for cell in row] for row in rows]
 
 
-def _named(key: Key) -> str:
+def _named(key: Key, words: CompareWords) -> str:
     step, task, part, measure = key
-    return " ".join(word for word in (step, task, "/".join(part), measure) if word)
+    # What a part's measure is called says its task already.
+    named = [step, words.named(task) if task != measure else "", "/".join(part), words.named(measure)]
+    return " ".join(word for word in named if word)
 
 
-def _gap(found: Difference | None, first: Numbers, key: Key) -> str:
+def _gap(found: Difference | None, first: Numbers, key: Key, words: CompareWords) -> str:
     """A difference in words: in points for shares; its interval and p where items decide."""
     if found is None:
         return "\u2013"
@@ -122,22 +133,22 @@ def _gap(found: Difference | None, first: Numbers, key: Key) -> str:
     def told(value: float) -> str:
         return f"{100 * value:+.1f}" if is_share else f"{value:+,.4g}"
 
-    text = told(found.value) + (" points" if is_share else "")
+    text = told(found.value) + (words("points") if is_share else "")
     if found.p is None or found.low is None or found.high is None:
         return text
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
     return f"{text} [{told(found.low)}, {told(found.high)}], {p}{' *' if found.is_significant else ''}, n = {found.n}"
 
 
-def _write(path: Path, compared: Sequence[Numbers], notes: Sequence[str]) -> None:
+def _write(path: Path, compared: Sequence[Numbers], notes: Sequence[str], words: CompareWords) -> None:
     from zhllm.errors import ConfigError
     from zhllm.page import Page, note, table
 
-    heads = ["measure", *(f"[{place}]" for place in range(1, len(compared) + 1))]
+    heads = [words("measure"), *(f"[{place}]" for place in range(1, len(compared) + 1))]
     heads += [f"[{place}] - [1]" for place in range(2, len(compared) + 1)]
-    shown = Page("Comparison", "Differences are to the first. * marks p < 0.05 of a paired bootstrap over items.")
-    legend = table(["", "compared"], [[f"[{place}]", one.label] for place, one in enumerate(compared, 1)])
-    shown.section("Numbers", legend, table(heads, _rows(compared)), *map(note, notes))
+    shown = Page(words("comparison"), words("lead"), words.lang)
+    legend = table(["", words("compared")], [[f"[{place}]", one.label] for place, one in enumerate(compared, 1)])
+    shown.section(words("numbers"), legend, table(heads, _rows(compared, words)), *map(note, notes))
     try:
         path.write_text(shown.html(), encoding="utf-8")
     except OSError as error:
