@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zhllm.stages._convert_items import Item, key_of, keys_of, lines_and_digests
+from zhllm.stages._convert_items import Item, key_of, keys_of, written
 from zhllm.text.chats import Chat, Preference
 from zhllm.text.lint.linter import LintSettings, lint
 from zhllm.text.lint.turns import Records
@@ -75,7 +75,8 @@ def test_a_record_is_judged_alike_in_any_block(items: list[Item], identity: str 
 @given(st.lists(CHATS | PREFERENCES, max_size=8) | st.lists(CHATS.filter(lambda chat: len(chat.messages) == 2)))
 def test_lines_digests_and_keys_of_many_are_those_of_each(items: list[Item]) -> None:
     records, chosen = columns(items), [number for number in range(len(items)) if number % 4]
-    lines, digests = lines_and_digests(records, chosen)
-    assert lines == [items[number].to_json() for number in chosen]
+    lines, sizes, digests = written(records, chosen)
+    assert lines == b"".join(items[number].to_json() for number in chosen)
+    assert sizes.tolist() == [len(items[number].to_json()) for number in chosen]
     assert digests == [items[number].digest() for number in chosen]
     assert keys_of(records, chosen) == [key_of(items[number]) for number in chosen]

@@ -286,6 +286,26 @@ def test_a_wrong_count_is_not_written(tmp_path: Path, monkeypatch: pytest.Monkey
         run(path, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        (b"\n", b" ", "the lines after number 0 are not as long as was counted"),
+        ("答".encode(), "问".encode(), "is not as it was written: it says something else"),
+        (b"assistant", b"assistent", "is not as it was written: message 2 has no role of"),
+    ],
+)
+def test_what_reads_back_otherwise_is_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes, after: bytes, problem: str
+) -> None:
+    def damaged(path: Path, start: int, end: int, written: Any) -> None:
+        written.write(path.read_bytes()[start:end].replace(before, after, 1))
+
+    path = write(tmp_path / "a.jsonl", [{"instruction": "一", "output": "答"}, {"instruction": "二", "output": "答"}])
+    monkeypatch.setattr("zhllm.stages._convert_write._copy", damaged)
+    with pytest.raises(ProofError, match=problem):
+        run(path, tmp_path / "out")
+
+
 @needs_data
 def test_real_alpaca_and_real_trees(tmp_path: Path) -> None:
     chinese = run(DATA / "instruct" / "alpaca_zh_1000.json", tmp_path / "zh")

@@ -103,7 +103,7 @@ def _lines(file: SourceFile, piece: cut.Piece, format: Format, options: Options)
         yield piece.lost
         return
     may_be_plain = format in ("auto", "alpaca") and not options.columns
-    lines, offset = piece.lines.split(b"\n"), piece.offset
+    lines, offset = piece.lines.removesuffix(b"\n").split(b"\n"), piece.offset
     for first in range(0, len(lines), _BATCH_LINES):
         batch = lines[first : first + _BATCH_LINES]
         values, line, start = _parsed(batch), piece.line + first, 0

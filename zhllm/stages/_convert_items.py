@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import xxhash
 
@@ -25,38 +29,52 @@ def texts_of(item: Item) -> list[str]:
     return texts + [text for text in (item.chosen, item.rejected) if text is not None]
 
 
-def lines_and_digests(records: Records, chosen: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
+class Written(NamedTuple):
+    """Canonical lines one after the other, the bytes of each, and `digest` of each record."""
+
+    lines: bytes
+    sizes: npt.NDArray[np.int64]
+    digests: list[bytes]
+
+
+def written(records: Records, chosen: Sequence[int]) -> Written:
     """`to_json` and `digest` of some records; those of pairs are written all at once."""
-    others = [records.others[number] for number in chosen if number in records.others]
-    pairs = [number for number in chosen if number not in records.others] if others else chosen
-    lines = _lines_of_pairs(records, pairs)
-    digests = list(map(_digest_of_pair, lines))
-    if not others:
-        return lines, digests
-    of_pairs, of_others = zip(lines, digests, strict=True), ((item.to_json(), item.digest()) for item in others)
-    merged = [next(of_others if number in records.others else of_pairs) for number in chosen]
-    return [line for line, _ in merged], [digest for _, digest in merged]
+    others = records.others
+    if others.keys().isdisjoint(chosen):
+        return _written_pairs(records, chosen)
+    pairs = _written_pairs(records, [number for number in chosen if number not in others])
+    ends = np.cumsum(pairs.sizes).tolist()
+    of_pairs = zip((pairs.lines[start:end] for start, end in pairwise([0, *ends])), pairs.digests, strict=True)
+    merged = [
+        (others[number].to_json(), others[number].digest()) if number in others else next(of_pairs) for number in chosen
+    ]
+    lines = [line for line, _ in merged]
+    return Written(b"".join(lines), np.array(list(map(len, lines))), [digest for _, digest in merged])
 
 
-_NEXT, _MESSAGES, _SOURCE = b'},{"id":', b',"messages":', b',"source":'
+_ID, _MESSAGES, _SOURCE = b'{"id":', b',"messages":', b',"source":'
+_BETWEEN, _NEXT = b"}," + _ID, b"}\n" + _ID
 
 
-def _lines_of_pairs(records: Records, pairs: Sequence[int]) -> list[bytes]:
+def _written_pairs(records: Records, pairs: Sequence[int]) -> Written:
     """The lines of pairs, told apart by their keys: a quote inside a text has a backslash before it."""
     if not pairs:
-        return []
+        return Written(b"", np.zeros(0, np.int64), [])
     ids, sources, texts, starts = records.ids, records.sources, records.texts, records.starts
     values = [
         {"id": ids[n], "messages": messages_of_pair(texts[starts[n]], texts[starts[n] + 1]), "source": sources[n]}
         for n in pairs
     ]
-    written = orjson.dumps(values)[1:-1].replace(_NEXT, b'}\n{"id":')
-    return (written + b"\n").splitlines(keepends=True)
-
-
-def _digest_of_pair(line: bytes) -> bytes:
-    """`Chat.digest` of the line of a pair."""
-    return xxhash.xxh3_128_digest(line[line.index(_MESSAGES) + len(_MESSAGES) : line.rindex(_SOURCE)])
+    lines = orjson.dumps(values)[1:-1].replace(_BETWEEN, _NEXT) + b"\n"
+    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
+    sizes = np.diff(ends, prepend=0)
+    # The messages alone are what a digest is of.
+    named = {source: len(orjson.dumps(source)) for source in set(sources)}
+    before = np.array([len(orjson.dumps(ids[n])) for n in pairs]) + len(_ID) + len(_MESSAGES)
+    behind = np.array([named[sources[n]] for n in pairs]) + len(_SOURCE) + len(b"}\n")
+    said, digest = memoryview(lines), xxhash.xxh3_128_digest
+    spans = zip((ends - sizes + before).tolist(), (ends - behind).tolist(), strict=True)
+    return Written(lines, sizes, [digest(said[start:end]) for start, end in spans])
 
 
 def key_of(item: Item) -> bytes:
@@ -73,8 +91,7 @@ def keys_of(records: Records, chosen: Sequence[int]) -> list[bytes]:
     """`key_of` of some records; the prompts of pairs are looked at all at once."""
     others = records.others
     asked = plain_texts([records.texts[records.starts[number]] for number in chosen if number not in others])
-    dumps, digest = orjson.dumps, xxhash.xxh3_128_digest
-    of_pairs = (digest(dumps((("user", said),))) for said in asked)
+    of_pairs = (xxhash.xxh3_128_digest(b"user:" + said) for said in asked)
     return [key_of(others[number]) if number in others else next(of_pairs) for number in chosen]
 
 

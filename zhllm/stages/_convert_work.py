@@ -22,9 +22,9 @@ from zhllm.stages._convert_items import (
     PREFERENCES,
     Item,
     keys_of,
-    lines_and_digests,
     sample_of_item,
     texts_of,
+    written,
 )
 from zhllm.stages._convert_lengths import Lengths, LengthSettings
 from zhllm.stages._convert_parts import CASES, LANGUAGES, ROW, Rows, Summary, lines_at, rejected_at, rows_at, summary_at
@@ -239,11 +239,11 @@ class _PartWriter:
         if not kept:
             return
         self.summary.items[kind] += len(kept)
-        lines, digests = lines_and_digests(records, kept)
-        self._write(lines_at(self._path, kind), b"".join(lines))
+        lines, sizes, digests = written(records, kept)
+        self._write(lines_at(self._path, kind), lines)
         rows = _rows_of(linted, kept)
         rows["digest"] = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
-        rows["size"] = list(map(len, lines))
+        rows["size"] = sizes
         files = {name: self._number(name) for name in dict.fromkeys(block.files[number] for number in kept)}
         rows["file"] = [files[block.files[number]] for number in kept]
         rows["line"] = np.array(block.lines)[kept]

@@ -20,7 +20,7 @@ from zhllm.text.chats import Chat, message_problem
 
 SHARD_BYTES = 256_000_000
 COPY_BYTES = 1 << 20
-# Lines that are read back whole; of more, evenly spread ones, and all are counted.
+# Lines that are looked at; of more, evenly spread ones. Where they end is compared of all.
 READ_BACK = 5_000
 
 
@@ -79,16 +79,37 @@ def _copy(path: Path, start: int, end: int, written: BinaryIO) -> None:
 
 
 def _prove(paths: Sequence[Path], table: Table, kept: Numbers) -> None:
-    """Raise ProofError unless as many lines are there as were counted, and those looked at say what they said."""
-    step, count = max(len(kept) // READ_BACK, 1), 0
+    """Raise ProofError unless every line ends where it was counted, and those looked at say what they said."""
+    ends = np.cumsum(table.rows["size"][kept], dtype=np.int64)
+    found, before = 0, 0
     for path in paths:
-        with path.open("rb") as file:
-            for line in file:
-                if count % step == 0 and count < len(kept):
-                    _check(path, line, table, int(kept[count]))
-                count += 1
-    if count != len(kept):
-        raise ProofError(f"convert: {len(kept)} {table.kind} were counted, {count} are in the files.")
+        first = found
+        for at in _line_ends(path):
+            if not np.array_equal(at + before, ends[found : found + len(at)]):
+                raise ProofError(f"{path}: the lines after number {found - first:,} are not as long as was counted.")
+            found += len(at)
+        _look_at(path, table, kept[first:found], ends[first:found] - before)
+        before += path.stat().st_size
+    if found != len(kept) or before != int(ends[-1] if len(ends) else 0):
+        raise ProofError(f"convert: {len(kept)} {table.kind} were counted, {found} are in the files.")
+
+
+def _line_ends(path: Path) -> Iterator[Numbers]:
+    """Where the lines of a file end, in bytes, some at a time."""
+    offset = 0
+    with path.open("rb") as file:
+        while data := file.read(COPY_BYTES):
+            yield np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + offset + 1
+            offset += len(data)
+
+
+def _look_at(path: Path, table: Table, numbers: Numbers, ends: Numbers) -> None:
+    """Check evenly spread ones of the lines of a file, which end at `ends`."""
+    step = max(len(table.rows) // READ_BACK, 1)
+    with path.open("rb") as file:
+        for number, end in zip(numbers[::step].tolist(), ends[::step].tolist(), strict=True):
+            file.seek(end - int(table.rows["size"][number]))
+            _check(path, file.read(int(table.rows["size"][number])), table, number)
 
 
 def _check(path: Path, line: bytes, table: Table, number: int) -> None:

@@ -10,7 +10,6 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from zhllm.text.prompt_format import Message
 
@@ -42,26 +41,29 @@ def _small() -> npt.NDArray[np.uint32]:
     return table
 
 
-def _bare(text: str) -> str:
-    """A text without space and marks, in small letters."""
+def _bare(text: str) -> npt.NDArray[np.uint32]:
+    """The code points of a text without space and marks, in small letters."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     flags = _flags().take(codes)
     is_inside = np.zeros(len(codes), np.bool_)
     is_inside[:-1] = flags[1:] & _WORD != 0
-    kept = np.compress((flags & _GONE == 0) & ((flags & _MARK == 0) | is_inside), codes)
-    return _small().take(kept).tobytes().decode("utf-32-le", "surrogatepass")
+    return _small().take(np.compress((flags & _GONE == 0) & ((flags & _MARK == 0) | is_inside), codes))
 
 
-def plain_texts(texts: Sequence[str]) -> list[str]:
-    """What of each text tells it from others; all are looked at in one pass."""
-    joined = "\0".join(texts)
-    if joined.count("\0") != len(texts) - 1:
-        return [_bare(text) or text for text in texts]
+def plain_texts(texts: Sequence[str]) -> list[bytes]:
+    """What of each text tells it from others, as UTF-32; all are looked at in one pass."""
+    joined = "".join([text + "\0" for text in texts])
+    if joined.count("\0") != len(texts):
+        return [bytes(_bare(text)) or text.encode("utf-32-le", "surrogatepass") for text in texts]
     # A NUL is neither space nor mark, letter nor digit: what stands before it is treated as at the end of a text.
-    return [bare or text for bare, text in zip(_bare(joined).split("\0"), texts, strict=True)]
+    codes = _bare(joined)
+    ends = np.flatnonzero(codes == 0)
+    data, starts = codes.tobytes(), [0, *((ends + 1) * 4).tolist()]
+    found = [data[start:end] for start, end in zip(starts, (ends * 4).tolist(), strict=False)]
+    return [bare or text.encode("utf-32-le", "surrogatepass") for bare, text in zip(found, texts, strict=True)]
 
 
 def prompt_text(messages: Sequence[Message]) -> bytes:
     """What tells a prompt from others, of roles and texts."""
-    plain = plain_texts([message["content"] for message in messages]) if messages else []
-    return orjson.dumps([(message["role"], text) for message, text in zip(messages, plain, strict=True)])
+    plain = plain_texts([message["content"] for message in messages])
+    return b"\0".join(message["role"].encode() + b":" + text for message, text in zip(messages, plain, strict=True))
