@@ -136,10 +136,10 @@ def _decoded(run: str) -> str | None:
 
 
 def _meant_by_gbk(text: str) -> str | None:
-    if text.isascii() or not _USUAL.isdisjoint(text) or is_plausible_chinese(text):
+    if text.isascii() or not _USUAL.isdisjoint(text):
         return None
     try:
-        meant = text.encode("gb18030").decode("utf-8")
+        meant = text.encode("gb18030").decode("utf-8")  # of hardly any sound text is there such a round trip
     except UnicodeError:
         return None
-    return meant if is_plausible_chinese(meant) else None
+    return meant if is_plausible_chinese(meant) and not is_plausible_chinese(text) else None

@@ -10,7 +10,15 @@ import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from zhllm.text.lint.assistants import COMMON, MAKERS, NAMES, PLACEHOLDER_MAKER, PLACEHOLDER_NAME, TRADE
+from zhllm.text.lint.assistants import (
+    COMMON,
+    MAKERS,
+    NAMES,
+    PLACEHOLDER_MAKER,
+    PLACEHOLDER_NAME,
+    SIGNS,
+    TRADE,
+)
 
 _VERBS_ZH = (
     "开发|研发|研制|训练|创建|创造|打造|推出|设计|提供|发布|制作|构建|制造|发明|开源|开放|培养|创立"
@@ -72,17 +80,26 @@ _SUPPOSED = (
 _SPEAKS = re.compile(r"我(?![们們])|\b(?:I|my|me)\b")
 _SERVES = re.compile(r"我(?![们們])|[为為帮幫]您|[为為]你服|[请請][问問]")
 # The name first ("ChatGPT, that is me"), or the maker ("OpenAI made me"), are looked for where one of these stands.
-_NAME_FIRST = r"是(?:我|在下|本人)|在[与與和跟]|(?s:[Yy]ou(?:.a|['’])re.(?:now.)?(?:talk|chat|speak)ing)"
-_PASSIVE = (
-    rf"(?:{_VERBS_ZH}|维护|运营|維護|運營)(?:出[来來]|而成|完成)?的?了?我|我的(?:{_VERBS_ZH})?[者创創作团團公母主]"
-    rf"|(?s:(?:{_VERBS_EN}).me|[Mm]y.(?:creator|developer|maker|parent))"
+_NAME_FIRST = (
+    r"是(?:我|在下|本人)(?:[，。！,!啊呀啦哦]|是也|\z)|[您你](?:现在|現在)?正?在[与與和跟]"
+    r"|(?s:[Yy]ou(?:.a|['’])re.(?:now.)?(?:talk|chat|speak)ing)"
 )
-_IS_NAME_FIRST, _IS_PASSIVE = re.compile(_NAME_FIRST), re.compile(_PASSIVE)
+_MADE_ME_ZH = (
+    rf"(?:{_VERBS_ZH}|维护|运营|維護|運營)(?:出[来來]|而成|完成)?的?了?我|我的(?:{_VERBS_ZH})?[者创創作团團公母主]"
+)
+_MADE_ME_EN = rf"(?s:(?:{_VERBS_EN}).me|[Mm]y.(?:creator|developer|maker|parent))"
+_IS_NAME_FIRST = re.compile(_NAME_FIRST.replace(r"\z", r"\Z"))
+_IS_MADE_ZH, _IS_MADE_EN = re.compile(_MADE_ME_ZH), re.compile(_MADE_ME_EN)
+_HAS_ME = re.compile(r"\s(?:me\b|[cdmp](?:reator|eveloper|aker|arent))")
+_SIGN = re.compile("|".join(map(re.escape, SIGNS)))
+# The words of an introduction are no longer than this together, and end with a sentence.
+_INTRODUCTION_CHARS = 500
+_SENTENCE_END = re.compile("[。！？?]")
 # Of Rust's regular expressions, which know no look-around: a text that claims something has one of the first, or
 # one of the second and one of the third.
 SPEAKING = (
-    rf"我就?是|我[係系叫名]|我的|叫我|[称稱]呼?我|本人|在下|我由|我[来來]自|(?s:我.?[（(])|我，|{_NAME_FIRST}|{_PASSIVE}"
-    "|(?s:I.am|I['’]m|I.was|I['’]ve.been|I.have.been|[Mm]y.name|(?:call|to|address).me|I.go.by)"
+    rf"我就?是|我[係系叫名]|我的|叫我|[称稱]呼?我|本人|在下|我由|我[来來]自|(?s:我.?[（(])|我，|{_NAME_FIRST}|{_MADE_ME_ZH}"
+    rf"|{_MADE_ME_EN}|(?s:I.am|I['’]m|I.was|I['’]ve.been|I.have.been|[Mm]y.name|(?:call|to|address).me|I.go.by)"
     "|[你您](?:是|叫|的名字)|(?s:[Yy]ou.are|[Yy]ou['’]re|[Yy]our.name)"
 )
 SPEAKING_PERHAPS = "作[为為]|身[为為]|[这這][里裡]是|(?:^|[^A-Za-z])[Aa]s(?:[^A-Za-z]|$)|(?s:This.is)"
@@ -181,21 +198,29 @@ def claims(text: str, role: str, grammar: Grammar | None = None) -> list[Claim]:
     grammar = grammar or others()
     spans = []
     for lead in (_ADDRESS if role == "system" else _LEAD).finditer(text):
-        said = grammar.said.match(text, lead.end())
+        said = _introduction(grammar, text, lead.end())
         if said is not None and not text[: lead.start()].endswith(_SUPPOSED):
             spans.append((lead.start(), said.end()))
     if role == "assistant":
         for lead in _WEAK_LEAD.finditer(text):
-            said = grammar.said.match(text, lead.end())
+            said = _introduction(grammar, text, lead.end())
             speaks = _SERVES if lead.group().endswith("是") else _SPEAKS
             if said is not None and speaks.search(_rest_of_sentence(text, said.end())):
                 spans.append((lead.start(), said.end()))
-        if _IS_PASSIVE.search(text):
+        if ("我" in text and _IS_MADE_ZH.search(text)) or (_HAS_ME.search(text) and _IS_MADE_EN.search(text)):
             spans += [match.span() for match in grammar.maker_first.finditer(text)]
         if _IS_NAME_FIRST.search(text):
             found = (match.span() for match in grammar.name_first.finditer(text))
             spans += [span for span in found if not text[: span[0]].endswith(_SUPPOSED)]
     return [Claim(start, end, text[start:end]) for start, end in sorted(spans) if _is_own(text, start, end)]
+
+
+def _introduction(grammar: Grammar, text: str, start: int) -> re.Match[str] | None:
+    """What follows a lead, where that names somebody."""
+    sign = _SIGN.search(text, start, start + _INTRODUCTION_CHARS)
+    if sign is None or _SENTENCE_END.search(text, start, sign.start()):
+        return None
+    return grammar.said.match(text, start)
 
 
 def _rest_of_sentence(text: str, start: int) -> str:

@@ -50,10 +50,9 @@ TRADITIONAL = (
 # One search for all of these: each by itself would take as long, and few texts have any.
 _UNUSUAL = "|".join((_PERSONAL, _GARBLED, f"[{FOREIGN}{ACCENTED}{TRADITIONAL}]"))
 # Twice as fast as polars' search for many words.
-_NAMED, _TOKENED = (
-    "|".join(re.sub(r"([.()|\[\]{}])", r"\\\1", sign) for sign in signs) for signs in (SIGNS, TOKEN_SIGNS)
+_NAMED, _TOKENED, _SIGNED = (
+    "|".join(map(re.escape, signs)) for signs in (SIGNS, TOKEN_SIGNS, (*SIGNS, *TOKEN_SIGNS, "```"))
 )
-_SIGNED = f"{_NAMED}|{_TOKENED}|```"
 Numbers = npt.NDArray[np.int64]
 
 
@@ -129,10 +128,9 @@ class Looks:
     @cached_property
     def claiming(self) -> list[int]:
         """What names an assistant or a maker, and has a speaker who may be introduced by that name."""
-        named = self.matching(_NAMED, self.signed)
-        certain = self.matching(SPEAKING, named)
-        perhaps = self.matching(SPEAKER, self.matching(SPEAKING_PERHAPS, named))
-        return sorted({*certain, *perhaps})
+        certain = self.matching(SPEAKING, self.signed)
+        perhaps = self.matching(SPEAKER, self.matching(SPEAKING_PERHAPS, self.signed))
+        return self.matching(_NAMED, sorted({*certain, *perhaps}))
 
     @cached_property
     def tokened(self) -> list[int]:

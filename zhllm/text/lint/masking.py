@@ -5,7 +5,6 @@ Full-width digits, letters and signs count as ASCII ones; the text keeps its own
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -26,14 +25,17 @@ _FOLDED = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0
     0xA0: 0x20,
     0x3000: 0x20,
 }
-_WIDE = re.compile("[" + "".join(map(chr, sorted(_FOLDED))) + "]")
+_WIDE = "[" + "".join(map(chr, sorted(_FOLDED))) + "]"
 
 
 def masked_texts(texts: Sequence[str], kinds: Collection[Kind]) -> list[tuple[str, Counter[Kind]]]:
     """Each text with its personal data masked, line by line, and how many of each kind; idempotent."""
     if not texts or not kinds:
         return [(text, Counter()) for text in texts]
-    scanned = scan([_folded(text) for text in texts])
+    folded, wide = list(texts), Looks(texts).matching(_WIDE)
+    for number in wide:
+        folded[number] = texts[number].translate(_FOLDED)
+    scanned = scan(folded)
     done = [(text, Counter[Kind]()) for text in texts]
     for number, offset, length in reversed(list(scanned.places_of(with_personal_data(scanned)))):
         text, counts = done[number]
@@ -44,7 +46,7 @@ def masked_texts(texts: Sequence[str], kinds: Collection[Kind]) -> list[tuple[st
 
 
 def _folded(text: str) -> str:
-    return text.translate(_FOLDED) if _WIDE.search(text) else text
+    return text if text.isascii() else text.translate(_FOLDED)
 
 
 def _masked_line(line: str, kinds: Collection[Kind]) -> tuple[str, Counter[Kind]]:
