@@ -157,9 +157,10 @@ def test_an_item_says_what_it_adds_to_a_measure(metric: str, record: dict[str, A
 def test_the_page_is_in_chinese_where_it_is_asked_for_or_the_run_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    remembered = {"steps": [{"name": "asked", "stage": "evaluate"}], "lang": "zh"}
     for name, data in (("one", "d"), ("two", "other")):
         evaluated(tmp_path / name / "asked", [name == "two"] * 10, data)
-        (tmp_path / name / "run.json").write_text(json.dumps({"steps": ["asked"], "lang": "zh"}), encoding="utf-8")
+        (tmp_path / name / "run.json").write_text(json.dumps(remembered), encoding="utf-8")
     folders, page = [str(tmp_path / "one"), str(tmp_path / "two")], tmp_path / "c.html"
     chinese = (
         '<html lang="zh-Hans">',
