@@ -8,7 +8,6 @@ files are still there; it is written last, in `<out>.partial`, which then takes 
 from __future__ import annotations
 
 import fcntl
-import functools
 import hashlib
 import json
 import shutil
@@ -61,14 +60,24 @@ def changed_files(folder: Path, manifest: Manifest) -> list[str]:
 
 def digest_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex; a file that has not changed is read once a process."""
+    version = _version_of(path)
+    if version not in _digests:
+        with path.open("rb") as file:
+            _digests[version] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _digests[version]
+
+
+def remember_digest(path: Path, digest: str) -> None:
+    """Spare `digest_file` a file, as long as it does not change: its writer has read the bytes back and hashed them."""
+    _digests[_version_of(path)] = digest
+
+
+_digests: dict[tuple[Path, int, int, int], str] = {}
+
+
+def _version_of(path: Path) -> tuple[Path, int, int, int]:
     stat = path.stat()
-    return _digest_as_of(path.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-
-@functools.lru_cache(maxsize=4096)
-def _digest_as_of(path: Path, *_version: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def _digest_map(files: Mapping[str, str]) -> str:

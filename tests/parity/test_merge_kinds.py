@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from test_merge import in_float64
 from toys import Toy, random_model, stage
 from transformers import AutoModelForCausalLM
 
+from zhllm import manifest
 from zhllm.errors import DataError
 from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.tensors import Checkpoint
@@ -173,6 +175,10 @@ def test_bytes_do_not_depend_on_workers_and_shards_hold_all(toy: Toy, tmp_path: 
     cut = stage("merge", tmp_path / "cut", model=model, adapter=paths, max_shard_size="80KB")
     shards = sorted(cut.glob("model-*.safetensors"))
     assert len(shards) > 2 and max(p.stat().st_size for p in shards) < 82_000
+    made = manifest.read(cut)
+    assert made is not None
+    for path in shards:  # hashed while they were written
+        assert made.files[path.name] == hashlib.sha256(path.read_bytes()).hexdigest()
     whole, parts = Checkpoint(one), Checkpoint(cut)
     assert whole.specs == parts.specs and all(np.array_equal(whole.raw(n), parts.raw(n)) for n in whole.specs)
 

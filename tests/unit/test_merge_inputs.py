@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ from safetensors.torch import load_file, save_file
 from test_cli import run
 from toys import Toy, random_model, stage
 
+from zhllm import manifest
 from zhllm.errors import DataError, StageError
 from zhllm.model.llama import EMBED, HEAD
-from zhllm.model.tensors import Checkpoint
+from zhllm.model.shards import Shards
+from zhllm.model.tensors import Checkpoint, Spec
 from zhllm.vocab import sentencepiece_model
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -165,6 +169,24 @@ def test_a_disk_that_is_really_full(toy: Toy, tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_digest_made_while_writing_is_of_the_bytes_and_ends_with_them(tmp_path: Path) -> None:
+    specs = [Spec(name, "F32", (300, 1000)) for name in "abc"]
+    data = {spec.name: os.urandom(spec.size_bytes) for spec in specs}
+    with Shards(tmp_path, specs, 2_500_000) as shards, ThreadPoolExecutor() as pool:
+        found = [pool.submit(shards.sha256, number) for number in range(2)]
+        for name in "bca":
+            shards.write(name, 0, data[name])
+            shards.finish(name)
+    paths = [tmp_path / name for name in shards.names]
+    assert [each.result() for each in found] == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    manifest.remember_digest(paths[0], "told")
+    assert manifest.digest_file(paths[0]) == "told"
+    with paths[0].open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([data["b"][-1] ^ 1]))
+    assert manifest.digest_file(paths[0]) == hashlib.sha256(paths[0].read_bytes()).hexdigest() != found[0].result()
 
 
 def test_an_incomplete_base_gets_the_files_of_both_generations(toy: Toy, tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from zhllm.errors import DataError
 from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.lora import PREFIX, Adapter, Part, Rows
-from zhllm.model.merge_blocks import BLOCK_VALUES, OpenFiles, RowReader, Source
+from zhllm.model.merge_blocks import OpenFiles, RowReader, Source
 from zhllm.model.tensors import to_f32
 from zhllm.model.transformers_model import quiet
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 20  # bf16 of it takes 2 MB as float32; half or four times as much is slower
 Rounding = Callable[[str, Tensor], Tensor]
 
 
@@ -58,13 +58,11 @@ class Weights:
 
     def _blocks(self, name: str) -> Iterator[tuple[int, Tensor]]:
         reader = self._reader(name)
-        held = torch.empty(min(reader.step, max(1, BLOCK_VALUES // max(1, reader.width))), reader.width)
+        held = torch.empty(reader.step, reader.width)
         for start in range(0, reader.rows, reader.step):
-            stored = reader.read(start, min(start + reader.step, reader.rows))
-            for first in range(0, len(stored), len(held)):
-                values = held[: min(len(held), len(stored) - first)].copy_(stored[first : first + len(held)])
-                here = range(start + first, start + first + len(values))
-                yield here.start, self._over(name, values, here, reader.rows)
+            stop = min(start + reader.step, reader.rows)
+            values = held[: stop - start].copy_(reader.read(start, stop))
+            yield start, self._over(name, values, range(start, stop), reader.rows)
 
     def height(self, name: str) -> int:
         """Rows of a matrix."""

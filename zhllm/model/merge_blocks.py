@@ -79,7 +79,7 @@ class RowReader:
     def read(self, start: int, stop: int) -> Tensor:
         """(n, I) of the rows start to stop, valid until the next call; at most `step` rows."""
         if self._strided is not None:
-            values = np.ascontiguousarray(self._strided[start:stop]).reshape(stop - start, self.width)
+            values = np.array(self._strided[start:stop], order="C").reshape(stop - start, self.width)
             return torch.from_numpy(values.view(np.uint8)).view(DTYPES[self.place.dtype])
         size = (stop - start) * self.row_bytes
         view = memoryview(self._buffer)[:size]
@@ -165,7 +165,7 @@ class Change:
             self._steps = [(b, torch.cat([a for _, a, _ in self._steps]), None)]
 
     def apply(self, weight: Tensor, first: int) -> Tensor:
-        """(n, I) float32 rows from row `first` on, changed.
+        """(n, I) float32 rows from row `first` on, changed, perhaps in place.
 
         With DoRA the norm is that of the base and its own update: what peft computes with several
         adapters at once, each trained on the base alone.
@@ -177,10 +177,10 @@ class Change:
                 weight[torch.from_numpy(places[inside] - first)] = torch.from_numpy(values)
         for gain in self._gains:
             weight = weight + (gain.view_as(weight) if self._flat else gain)
-        start, rows = weight, slice(first, first + len(weight))
+        start, rows, only = weight, slice(first, first + len(weight)), len(self._steps) == 1
         for b, a, magnitude in self._steps:
             if magnitude is None:
-                weight = torch.addmm(weight, b[rows], a)
+                weight = weight.addmm_(b[rows], a) if only else torch.addmm(weight, b[rows], a)
                 continue
             gain = b[rows] @ a
             norm = torch.linalg.vector_norm(start + gain, dim=1, keepdim=True)

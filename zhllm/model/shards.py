@@ -6,10 +6,11 @@ The space is reserved before the first tensor is written, so that a disk that is
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,22 +19,21 @@ from zhllm.model.tensors import Spec, header_of, shard_name, split, write_index
 from zhllm.model.torch_bin import Place
 
 COPY_BYTES = 64 << 20
+HASH_BYTES = 1 << 20
 
 
 class Shards:
     """The files of a planned model, open for writing at any place; a context manager.
 
-    `wait` lets a reader follow the writers. Leaving it normally with tensors missing is an error.
+    `wait` lets a reader follow the writers, and `sha256` is one that does. Leaving it normally with tensors missing
+    is an error.
     """
 
-    def __init__(
-        self, folder: Path, plan: Sequence[Spec], max_shard_bytes: int, on_shard: Callable[[Path], None] | None = None
-    ) -> None:
-        self.folder, self._on_shard = folder, on_shard
+    def __init__(self, folder: Path, plan: Sequence[Spec], max_shard_bytes: int) -> None:
+        self.folder = folder
         self._shards = split(plan, max_shard_bytes)
         self.names = [shard_name(number, len(self._shards)) for number in range(len(self._shards))]
         self._places: dict[str, tuple[int, Place]] = {}
-        self._left = [{spec.name for spec in shard} for shard in self._shards]
         self._done: set[str] = set()
         self._changed = threading.Condition()
         self._failed = False
@@ -61,7 +61,7 @@ class Shards:
         for file in self._files:
             os.close(file)
         if kind is None:
-            left = sum(map(len, self._left))
+            left = len(self._places) - len(self._done)
             assert not left, f"{left} planned tensors were not written"
             write_index(self.folder, self._shards)
 
@@ -96,14 +96,9 @@ class Shards:
 
     def finish(self, name: str) -> None:
         """Say that all of a tensor is written; whoever waits for it goes on."""
-        number, _ = self._places[name]
         with self._changed:
             self._done.add(name)
-            self._left[number].discard(name)
-            whole = not self._left[number]
             self._changed.notify_all()
-        if whole and self._on_shard is not None:
-            self._on_shard(self.folder / self.names[number])
 
     def fail(self) -> None:
         """Wake everyone who waits: there will be no more tensors."""
@@ -117,6 +112,20 @@ class Shards:
             self._changed.wait_for(lambda: self._failed or name in self._done)
             if name not in self._done:
                 raise StageError(f"{self.folder}: {name} was not written.")
+
+    def sha256(self, number: int) -> str:
+        """SHA-256 of a shard's file in hex, read back tensor by tensor as they are finished; raises as `wait`."""
+        found, block, done = hashlib.sha256(), memoryview(bytearray(HASH_BYTES)), 0
+        with (self.folder / self.names[number]).open("rb", buffering=0) as file:
+            for spec in self._shards[number]:
+                self.wait(spec.name)
+                end = self._places[spec.name][1].offset + spec.size_bytes
+                while done < end:
+                    count = file.readinto(block[: end - done])
+                    assert count, f"{file.name}: became shorter while it was read"
+                    found.update(block[:count])
+                    done += count
+        return found.hexdigest()
 
 
 def _reserve(file: int, path: Path, size: int) -> None:

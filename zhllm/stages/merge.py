@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,8 +20,6 @@ from zhllm.progress import say
 from zhllm.stage import Metrics, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zhllm.model.lora import Adapter
     from zhllm.model.merging import Plan
     from zhllm.model.tensors import Checkpoint
@@ -202,7 +200,7 @@ def write_configs(config: MergeConfig, plan: Plan, tokenizer: Any, out: Path) ->
 def write_weights(
     config: MergeConfig, base: Checkpoint, plan: Plan, adapters: Sequence[Adapter], tokenizer: Any, out: Path
 ) -> dict[str, Any]:
-    """Merge, with the proof's forward passes following and finished shards being hashed meanwhile; the report."""
+    """Merge, with the proof's forward passes and the digests following from tensor to tensor; the report."""
     from zhllm.model.merge_blocks import OpenFiles, write_merged
     from zhllm.model.shards import Shards
     from zhllm.stages._merge_proof import Proof, check_rounding, probe_ids
@@ -210,8 +208,9 @@ def write_weights(
     specs = [target.spec for target in plan.targets]
     ids = probe_ids(tokenizer, sum(math.prod(spec.shape) for spec in specs))
     workers = config.workers or len(os.sched_getaffinity(0))
-    with closing(OpenFiles()) as files, hashing() as on_shard:
-        with Shards(out, specs, bytes_of(config.max_shard_size), on_shard) as shards:
+    with closing(OpenFiles()) as files, ThreadPoolExecutor(workers) as pool:
+        with Shards(out, specs, bytes_of(config.max_shard_size)) as shards:
+            digests = {name: pool.submit(shards.sha256, number) for number, name in enumerate(shards.names)}
             proof = Proof.start(out, base, plan, adapters, shards, files, ids)
             try:
                 write_merged(base, plan.targets, shards, workers)
@@ -221,20 +220,9 @@ def write_weights(
                 shards.fail()
                 proof.stop()
         report["rounding"] = check_rounding(base, plan, out, proof, adapters)
+        for name, digest in digests.items():
+            manifest.remember_digest(out / name, digest.result())
     return report
-
-
-@contextmanager
-def hashing() -> Iterator[Any]:
-    """Something to tell of every finished file, which is then hashed while it is still in the page cache.
-
-    The manifest asks for the same digests afterwards and finds them.
-    """
-    with ThreadPoolExecutor(2) as pool:
-        hashed = []
-        yield lambda path: hashed.append(pool.submit(manifest.digest_file, path))
-    for each in hashed:
-        each.result()
 
 
 def write_card(config: MergeConfig, plan: Plan, report: dict[str, Any], out: Path) -> None:
