@@ -98,6 +98,14 @@ def divergence(
     return Divergence(kl, a.best == b.best, before, after, b.highest - b.target)
 
 
+def nats_of(model: StreamedModel, targets: Tensor, hidden: Tensor, weights: Weights, rows: int) -> Tensor:
+    """(T,) negative log-probability of each target (T,) after the hidden state (T, H); NaN where it is -1."""
+    side = _Side.of(len(targets))
+    for block in model.vocabulary(rows):
+        side.add(model.logits(hidden, weights, block).double().cpu(), block.start, targets)
+    return torch.where(targets < 0, math.nan, side.log_total - side.target)
+
+
 def targets_of(ids: Sequence[Sequence[int]]) -> Tensor:
     """The token that follows each token of each row, -1 after the last."""
     return torch.tensor([follows for row in ids for follows in (*row[1:], -1)])

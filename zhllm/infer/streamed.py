@@ -74,6 +74,10 @@ class StreamedModel:
         self.inner.rotary_emb = type(rotary)(config=config).to(self.device)
         self.config, self.head = config, EMBED if tied else HEAD
 
+    def parameters(self) -> list[str]:
+        """Names of the model's weights."""
+        return [name for name, _ in self._model.named_parameters()]
+
     def check_names(self, names: set[str]) -> None:
         """DataError where the directory lacks a weight that the model has (transformers would draw it)."""
         head = {HEAD} if self.head == EMBED else set()

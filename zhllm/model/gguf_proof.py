@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import gguf
 import numpy as np
@@ -105,8 +105,7 @@ class _Buffer:
     The allocator would keep what many matrices of different sizes leave behind: a gigabyte for a 1.1 B model.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self) -> None:
         self._values = np.empty(0, np.float32)
 
     def shaped(self, shape: tuple[int, ...]) -> F32:
@@ -117,12 +116,23 @@ class _Buffer:
         return self._values[:size].reshape(shape)
 
 
+class Layout(Protocol):
+    """Where a GGUF file has what transformers names, and by how many heads a tensor's rows are permuted."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """GGUF's names by transformers'."""
+
+    def heads(self, name: str) -> int | None:
+        """The number of heads; None for rows that are kept in order."""
+
+
 class FileWeights(_Buffer):
     """The tensors of a GGUF file by transformers' names, dequantised as they are asked for, rows in its order."""
 
-    def __init__(self, file: GgufFile, source: Source) -> None:
-        super().__init__(source)
-        self.file = file
+    def __init__(self, file: GgufFile, source: Layout) -> None:
+        super().__init__()
+        self.file, self.source = file, source
 
     def tensor(self, name: str) -> F32:
         """A whole tensor as float32; it stands until the next one is asked for."""
@@ -146,6 +156,10 @@ class FileWeights(_Buffer):
 
 class SourceWeights(_Buffer):
     """The tensors of the model directory, as float32."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
 
     def tensor(self, name: str) -> F32:
         """A whole tensor as float32; it stands until the next one is asked for."""

@@ -40,13 +40,18 @@ def open_scorer(model: Path, adapter: Path | None, chat: PromptFormat | None) ->
     """
     if model.is_dir():
         yield torch_scorer(model, adapter, chat)
-    elif model.suffix == ".gguf":
-        if adapter is not None:
-            raise DataError(f"--adapter {adapter}: is for model directories; export a GGUF of the merged model.")
+    else:
+        check_gguf(model, adapter)
         with _llama_scorer(model, chat) as scorer:
             yield scorer
-    else:
+
+
+def check_gguf(model: Path, adapter: Path | None) -> None:
+    """DataError where a model is no GGUF file, or has an adapter on it."""
+    if model.suffix != ".gguf":
         raise DataError(f"{model}: is neither a model directory nor a .gguf file.")
+    if adapter is not None:
+        raise DataError(f"--adapter {adapter}: is for model directories; export a GGUF of the merged model.")
 
 
 def torch_scorer(folder: Path, adapter: Path | None, chat: PromptFormat | None) -> TorchScorer:
