@@ -21,7 +21,7 @@ from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.lora import PREFIX, Adapter, Part, Rows
 from zhllm.model.merge_blocks import OpenFiles, RowReader, Source
 from zhllm.model.tensors import to_f32
-from zhllm.model.transformers_model import quiet
+from zhllm.model.transformers_model import empty_model
 
 READ_BYTES = 1 << 20  # bf16 of it takes 2 MB as float32; half or four times as much is slower
 Rounding = Callable[[str, Tensor], Tensor]
@@ -171,24 +171,6 @@ class _Fill:
         for key, path in self.names.items():
             if getattr(module, key).device.type == "meta":
                 setattr(module, key, nn.Parameter(self.weights.full(path), requires_grad=False))
-
-
-def empty_model(folder: Path) -> Any:
-    """A transformers causal LM with the config of `folder` and no values; DataError where it has no such class."""
-    quiet()
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        for name, module in list(model.named_modules()):
-            if any(buffer.device.type == "meta" for buffer in module.buffers(recurse=False)):
-                # Positions are computed, not stored: made again where values are.
-                model.set_submodule(name, type(module)(config))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{folder}: transformers cannot open it: {str(error).splitlines()[0]}") from error
-    return model.eval()
 
 
 def streamed_model(folder: Path, weights: Weights) -> Any:

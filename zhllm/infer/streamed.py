@@ -1,7 +1,9 @@
 """A transformers model whose weights are there only while they are used: a forward pass in little memory.
 
-The computation is transformers' own; each module's weights are put in place just before it runs and taken away
-after it. Peak memory is the largest matrix in float32, and the activations of the rows given at once.
+What export measures long texts with, whatever the weights are stored as, on a GPU where there is one; a merge, which
+must not even hold one matrix, reads by rows (`row_streams`). The computation is transformers' own; each module's
+weights are put in place just before it runs and taken away after it. Peak memory is the largest matrix in float32,
+and the activations of the rows given at once.
 
 B rows, n tokens of the longest, H hidden size, V vocabulary rows.
 """
@@ -22,7 +24,7 @@ from zhllm.errors import DataError
 from zhllm.model.gguf_proof import row_slices
 from zhllm.model.llama import EMBED, HEAD
 from zhllm.model.tensors import F32
-from zhllm.model.transformers_model import check_model_directory
+from zhllm.model.transformers_model import empty_model
 
 # Tokens of one pass through all layers: their activations are some hundred megabytes for a 7B.
 PASS_TOKENS = 2048
@@ -56,23 +58,12 @@ class StreamedModel:
 
     def __init__(self, folder: Path, tied: bool) -> None:
         """Raises DataError where transformers does not know the directory's config."""
-        from transformers import AutoConfig, AutoModelForCausalLM
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()
         give_back_at_once()
-        check_model_directory(folder)
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            with torch.device("meta"):
-                self._model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise DataError(f"{folder}: transformers cannot open it: {str(error).splitlines()[0]}") from error
+        self._model = empty_model(folder)
         self.inner = self._model.model
-        rotary = self.inner.rotary_emb
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.inner.rotary_emb = type(rotary)(config=config).to(self.device)
-        self.config, self.head = config, EMBED if tied else HEAD
+        self.inner.rotary_emb.to(self.device)
+        self.config, self.head = self._model.config, EMBED if tied else HEAD
 
     def parameters(self) -> list[str]:
         """Names of the model's weights."""

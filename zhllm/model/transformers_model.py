@@ -1,4 +1,4 @@
-"""Opening a model directory with transformers: locally, quietly, in a known dtype."""
+"""Opening a model directory with transformers: locally, quietly, in a known dtype, or without its weights."""
 
 from __future__ import annotations
 
@@ -54,4 +54,27 @@ def open_model(folder: Path, dtype: Any = "auto", **options: Any) -> Any:
     if info["missing_keys"] or info["mismatched_keys"]:
         wrong = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
         raise DataError(f"{folder}: {len(wrong)} weights are missing or misshapen, e.g. {wrong[:3]}.")
+    return model.eval()
+
+
+def empty_model(folder: Path) -> Any:
+    """A transformers causal LM with the config of `folder` in eval mode, its float32 parameters on the meta device.
+
+    Raises DataError where there is no config, or transformers has no such class.
+    """
+    check_model_directory(folder)
+    quiet()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        for name, module in list(model.named_modules()):
+            if any(buffer.device.type == "meta" for buffer in module.buffers(recurse=False)):
+                # Positions are computed, not stored: made again where values are.
+                model.set_submodule(name, type(module)(config))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{folder}: transformers cannot open it: {str(error).splitlines()[0]}") from error
     return model.eval()

@@ -247,4 +247,4 @@ def write_card(config: MergeConfig, plan: Plan, report: dict[str, Any], out: Pat
     (out / "README.md").write_text(card(config.model, config.adapter, facts), encoding="utf-8")
 
 
-STAGE = Stage("merge", 3, MergeConfig, run)
+STAGE = Stage("merge", 4, MergeConfig, run)
