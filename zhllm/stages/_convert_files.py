@@ -33,7 +33,7 @@ _CANONICAL = ("chats-*.jsonl", "preferences-*.jsonl")
 # A line that long is parsed with all of `parse_line`'s checks.
 _LONG_LINE_BYTES = 4_000_000
 # Lines that are read together.
-_BATCH_LINES = 4000
+_BATCH_LINES = 8000
 _EMPTY_LINES = (b"", b"\xef\xbb\xbf")
 
 

@@ -60,18 +60,20 @@ def _written_pairs(records: Records, pairs: Sequence[int]) -> Written:
     """The lines of pairs, told apart by their keys: a quote inside a text has a backslash before it."""
     if not pairs:
         return Written(b"", np.zeros(0, np.int64), [])
-    ids, sources, texts, starts = records.ids, records.sources, records.texts, records.starts
+    texts, starts = records.texts, records.starts
+    ids, sources = [records.ids[n] for n in pairs], [records.sources[n] for n in pairs]
+    asked, answers = [texts[starts[n]] for n in pairs], [texts[starts[n] + 1] for n in pairs]
     values = [
-        {"id": ids[n], "messages": messages_of_pair(texts[starts[n]], texts[starts[n] + 1]), "source": sources[n]}
-        for n in pairs
+        {"id": i, "messages": messages_of_pair(question, answer), "source": source}
+        for i, question, answer, source in zip(ids, asked, answers, sources, strict=True)
     ]
     lines = orjson.dumps(values)[1:-1].replace(_BETWEEN, _NEXT) + b"\n"
     ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
     sizes = np.diff(ends, prepend=0)
     # The messages alone are what a digest is of.
     named = {source: len(orjson.dumps(source)) for source in set(sources)}
-    before = np.array([len(orjson.dumps(ids[n])) for n in pairs]) + len(_ID) + len(_MESSAGES)
-    behind = np.array([named[sources[n]] for n in pairs]) + len(_SOURCE) + len(b"}\n")
+    before = np.array(list(map(len, map(orjson.dumps, ids)))) + len(_ID) + len(_MESSAGES)
+    behind = np.array([named[source] for source in sources]) + len(_SOURCE) + len(b"}\n")
     said, digest = memoryview(lines), xxhash.xxh3_128_digest
     spans = zip((ends - sizes + before).tolist(), (ends - behind).tolist(), strict=True)
     return Written(lines, sizes, [digest(said[start:end]) for start, end in spans])

@@ -38,8 +38,8 @@ from zhllm.text.shapes.converting import converted
 from zhllm.text.shapes.record import FieldError, Format, Options, Unit, identity_of, language_matches
 
 # What is linted at a time.
-BLOCK_ITEMS = 4000
-BLOCK_CHARS = 2_000_000
+BLOCK_ITEMS = 8000
+BLOCK_CHARS = 4_000_000
 _LANGUAGES = {name: number for number, name in enumerate(LANGUAGES)}
 
 

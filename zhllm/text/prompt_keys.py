@@ -52,7 +52,7 @@ def _bare(text: str) -> npt.NDArray[np.uint32]:
 
 def plain_texts(texts: Sequence[str]) -> list[bytes]:
     """What of each text tells it from others, as UTF-32; all are looked at in one pass."""
-    joined = "".join([text + "\0" for text in texts])
+    joined = "\0".join([*texts, ""])
     if joined.count("\0") != len(texts):
         return [bytes(_bare(text)) or text.encode("utf-32-le", "surrogatepass") for text in texts]
     # A NUL is neither space nor mark, letter nor digit: what stands before it is treated as at the end of a text.

@@ -135,11 +135,19 @@ def _decoded(run: str) -> str | None:
         return None
 
 
-def _meant_by_gbk(text: str) -> str | None:
-    if text.isascii() or not _USUAL.isdisjoint(text):
-        return None
+def makes_round_trip(text: str) -> bool:
+    """Whether a line of a text may be UTF-8 that was read as GBK: its bytes in GBK are UTF-8, as of few sound lines."""
+    return any(_as_utf8(line) is not None for line in text.split("\n") if not line.isascii())
+
+
+def _as_utf8(text: str) -> str | None:
     try:
-        meant = text.encode("gb18030").decode("utf-8")  # of hardly any sound text is there such a round trip
+        return text.encode("gb18030").decode("utf-8")
     except UnicodeError:
+        return None
+
+
+def _meant_by_gbk(text: str) -> str | None:
+    if text.isascii() or not _USUAL.isdisjoint(text) or (meant := _as_utf8(text)) is None:
         return None
     return meant if is_plausible_chinese(meant) and not is_plausible_chinese(text) else None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from zhllm.text.clean.normalise import makes_round_trip
 from zhllm.text.clean.pii_kinds import words
 from zhllm.text.lint.assistants import SIGNS
 from zhllm.text.lint.identity import SPEAKER, SPEAKING, SPEAKING_PERHAPS
@@ -118,7 +119,14 @@ class Looks:
         han = np.array(self.with_han, dtype=np.int64)
         is_long = self.sizes[1][han] > _SHORT
         short = self.matching("\n", han[~is_long])
-        return sorted({*self.unusual(_GARBLED), *self.lacking(_COMMON, han[is_long]), *self.lacking(_COMMON, short)})
+        uncommon = {*self.lacking(_COMMON, han[is_long]), *self.lacking(_COMMON, short)}
+        return sorted(
+            {
+                *self.unusual(_GARBLED),
+                *uncommon.intersection(self._unusual),
+                *(number for number in uncommon if makes_round_trip(self.texts[number])),
+            }
+        )
 
     @cached_property
     def signed(self) -> list[int]:

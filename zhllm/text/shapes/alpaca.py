@@ -27,28 +27,25 @@ def alpaca_messages(value: dict[str, Any]) -> tuple[Message, ...]:
     return _messages(value, f"{asked}\n{more}" if asked and more else asked or more, field)
 
 
-_PLAIN_KEYS = {"instruction", "input", "output"}
-_plain_values = itemgetter("instruction", "input", "output")
+_plain_values, _strip = itemgetter("instruction", "input", "output"), str.strip
 
 
-def plain_columns(values: Iterable[object]) -> tuple[list[str], list[str]]:
+def plain_columns(values: Iterable[Any]) -> tuple[list[str], list[str]]:
     """Questions and answers of values as orjson parsed them: what `alpaca_messages` gives of plain records.
 
     Of a value that it must look at closer, both are "".
     """
     questions, answers = list[str](), list[str]()
     for value in values:
-        asked = answer = ""
-        if type(value) is dict and value.keys() == _PLAIN_KEYS:
+        try:
             asked, more, answer = _plain_values(value)
-            if type(asked) is type(more) is type(answer) is str:
-                asked, more, answer = asked.strip(), more.strip(), answer.strip()
-                if more:
-                    asked = f"{asked}\n{more}" if asked else more
-                if not asked or not answer or asked.startswith("Human"):
-                    asked = answer = ""
-            else:
-                asked = answer = ""
+            asked, more, answer = _strip(asked), _strip(more), _strip(answer)
+        except (KeyError, TypeError):  # no record, no such key, no text
+            asked = more = answer = ""
+        if more:
+            asked = f"{asked}\n{more}" if asked else more
+        if not asked or not answer or len(value) != 3 or asked.startswith("Human"):
+            asked = answer = ""
         questions.append(asked)
         answers.append(answer)
     return questions, answers
