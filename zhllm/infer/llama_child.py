@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--n_parallel", type=int, required=True, help="sequences")
     parser.add_argument("--threads", type=int, required=True, help="0: all cores but one")
     parser.add_argument("--embeddings", type=int, default=0, help="1: give embeddings, the mean over a text")
+    parser.add_argument("--float32_cache", type=int, default=0, help="1: keys and values in float32, as they are")
     parser.add_argument("--lora", action="append", default=[], help="an adapter, applied where a request asks")
     args = parser.parse_args(argv)
     answer = os.dup(1)
@@ -65,6 +66,9 @@ def _serve(args: argparse.Namespace) -> tuple[Any, str]:
         params.embedding = True
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
         params.n_ubatch = params.n_batch = args.n_ctx  # a text is read at once
+    if args.float32_cache:  # flash attention rounds what it multiplies to float16
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.port = 0  # the kernel gives a free one
     # Any page in a browser can send requests to 127.0.0.1; without the key they get nothing.
     key = secrets.token_urlsafe(32)
