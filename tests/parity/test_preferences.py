@@ -233,7 +233,7 @@ def test_bad_input_is_named(
 
 def test_data_without_names_find_their_tasks(tmp_path: Path) -> None:
     from zhllm.stages._evaluate_config import EvaluateConfig
-    from zhllm.stages.evaluate import paths_of
+    from zhllm.stages._evaluate_data import paths_of
 
     (clean := tmp_path / "clean").mkdir()
     (clean / "canaries.jsonl").write_text("{}", "utf-8")

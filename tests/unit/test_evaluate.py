@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from toys import Toy, byte_level_tokenizer, random_model, stage, write_jsonl
 
-from zhllm.errors import DataError
+from zhllm.errors import ConfigError, DataError
 from zhllm.evals.bits import bits_per_char, windows
 from zhllm.evals.questions import Question, bootstrap_interval, is_right, normal, read_questions
 from zhllm.infer import llamacpp
@@ -389,3 +389,33 @@ def test_the_stage_scores_both_models_and_keeps_every_reply(toy: Toy, taught: Pa
         ("model", "yes", True), ("model", "no", False), ("against", "yes", False), ("against", "no", False),
     ]  # fmt: skip
     assert answers[0]["reply"] == reply
+
+
+def test_data_of_every_task_are_read_before_a_model_is_asked(tmp_path: Path) -> None:
+    """The model is no model: what is wrong with the data of the last task is told all the same."""
+    (model := tmp_path / "model").mkdir()
+    good = write_jsonl(tmp_path / "q.jsonl", [{"question": "问", "answer": "答"}])
+    bad = write_jsonl(tmp_path / "bad.jsonl", [{"question": "问", "answer": "答"}, {"question": "问"}])
+    texts = write_jsonl(tmp_path / "t.jsonl", [{"id": "a", "text": "好。"}])
+    tried: list[tuple[list[str], list[str], str]] = [
+        (["questions", "generate"], [f"questions={good}", f"generate={bad}"], "bad.jsonl:2: has no answer"),
+        (["questions", "choice"], [f"questions={good}"], "--task choice: --data names no multiple-choice set"),
+        (["questions", "own"], [f"questions={good}", f"own={texts}"], "has no paragraph with a number"),
+        (["questions", "memory"], [str(good)], "--task memory: --data names no canaries"),
+        (["questions", "preference"], [f"questions={good}", f"preference={texts}"], "t.jsonl:1: is not a canonical"),
+    ]
+    for tasks, data, told in tried:
+        with pytest.raises(DataError, match=told):
+            stage("evaluate", tmp_path / "out", model=model, task=tasks, data=data)
+    with pytest.raises(ConfigError, match="--allow-code"):
+        stage("evaluate", tmp_path / "out", model=model, task=["questions", "code"], data=[f"questions={good}"])
+
+
+def test_data_that_no_task_reads_are_not_passed_over(tmp_path: Path) -> None:
+    (model := tmp_path / "model").mkdir()
+    asked = write_jsonl(tmp_path / "q.jsonl", [{"question": "问", "answer": "答"}])
+    for tasks in (["health"], ["health", "memory"], ["code", "bits"]):
+        with pytest.raises(
+            ConfigError, match=r"q.jsonl: looks like data of no task of this run \(.*\). Name it: TASK="
+        ):
+            stage("evaluate", tmp_path / "out", model=model, task=tasks, data=[asked])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from zhllm.errors import ConfigError, DataError
-from zhllm.evals.code_tasks import program_of, read_code_tasks
+from zhllm.evals.code_tasks import CodeTask, program_of
 from zhllm.evals.generation import PER_ITEM, best, bleu, bleu_counts, number_match
-from zhllm.evals.generation_sets import read_items
+from zhllm.evals.generation_sets import Item
 from zhllm.evals.health import health_prompts, signs_of
 from zhllm.evals.intervals import ROUNDS, Score, mean_score
 from zhllm.evals.sandbox import run_program
@@ -34,11 +32,8 @@ from zhllm.stages._evaluate_tasks import (
 BLEU_ROUNDS = ROUNDS // 4
 
 
-def generate(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+def generate(config: EvaluateConfig, subject: Subject, items: Sequence[Item]) -> TaskResult:
     """Greedy answers against references: exact match, F1, BLEU, ROUGE-L, METEOR, and the final number."""
-    if not paths:
-        raise DataError("--task generate: --data names no prompts with answers (jsonl, or a SQuAD-like json).")
-    items = read_items(paths)
     replies = answers(config, subject, [item.prompt for item in items])
     pairs = list(zip(items, replies, strict=True))
     by_item: dict[str, list[float]] = {
@@ -59,13 +54,8 @@ def generate(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> Tas
     return TaskResult(measured, protocol, {"generate_items": len(items)}, records=records)
 
 
-def code(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+def code(config: EvaluateConfig, subject: Subject, tasks: Sequence[CodeTask]) -> TaskResult:
     """Code tasks: the share whose tests pass with the greedy answer (pass@1), run in a sandbox."""
-    if not config.allow_code:
-        raise ConfigError("--task code runs what the model writes, in a sandbox with limits. Allow it: --allow-code.")
-    if not paths:
-        raise DataError("--task code: --data names no tasks in HumanEval's or MBPP's layout (jsonl).")
-    tasks = read_code_tasks(paths)
     replies = answers(config, subject, [task.prompt for task in tasks])
     outcomes = [run_program(program_of(task, reply)) for task, reply in zip(tasks, replies, strict=True)]
     values = [float(outcome == "passed") for outcome in outcomes]
@@ -86,7 +76,7 @@ def _bleu_score(counts: Sequence[Sequence[int]]) -> Score:
     return Score(bleu(counts), float(low), float(high), len(counts))
 
 
-def health(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+def health(config: EvaluateConfig, subject: Subject, data: None) -> TaskResult:
     """The share of answers to a fixed set of prompts that stop, and of those that show each sign of a broken model."""
     prompts = health_prompts()
     replies = _replies(config, subject, [prompt.text for prompt in prompts])

@@ -15,7 +15,7 @@ from zhllm.progress import bar
 from zhllm.stages._evaluate_config import EvaluateConfig
 from zhllm.stages._evaluate_models import context_of, torch_scorer
 from zhllm.stages._evaluate_tasks import Measured, Subject, TaskResult, digest_of
-from zhllm.text.clean.canaries import KINDS, Canary, read_canaries
+from zhllm.text.clean.canaries import KINDS, Canary
 
 WRITTEN_AT_ONCE = 32
 # Written beyond the secret's own tokens, as another cut of the same text may be longer.
@@ -27,13 +27,8 @@ NOT_PLANTED = "not planted"
 KNOWN_SHARE = 0.95
 
 
-def memorisation(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+def memorisation(config: EvaluateConfig, subject: Subject, canaries: Sequence[Canary]) -> TaskResult:
     """The share of planted secrets that the model writes, their exposure, and both of canaries never planted."""
-    if not paths:
-        raise DataError("--task memory: --data names no canaries (a folder of clean --canaries N).")
-    canaries = [canary for path in paths for canary in read_canaries(path)]
-    if twice := len(canaries) - len({canary.prefix for canary in canaries}):
-        raise DataError(f"--data: {twice} canaries are listed twice. Give folders cleaned with different --seed.")
     every = [*canaries, *controls_for(canaries)]
     if subject.model.is_dir():
         texts, ranks = _directory(config, subject, every)

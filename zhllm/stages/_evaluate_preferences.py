@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from zhllm.errors import DataError
 from zhllm.evals.intervals import Score, mean_score
 from zhllm.evals.preferences import CHANCE, Judged, digest_of, judge_pairs
 from zhllm.progress import bar, say
 from zhllm.stages._evaluate_config import EvaluateConfig
 from zhllm.stages._evaluate_models import chat_format_of, open_scorer
 from zhllm.stages._evaluate_tasks import Measured, Subject, TaskResult, fallback_of
-from zhllm.text.chats import read_preferences
+from zhllm.text.chats import Preference
 
 # Names of the figures, and whether likelihoods are compared per token.
 WAYS = (("preference", False), ("preference_per_token", True))
 
 
-def preferences(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+def preferences(config: EvaluateConfig, subject: Subject, pairs: Sequence[Preference]) -> TaskResult:
     """The share of pairs whose better answer is the likelier, by sum and per token, and by how much."""
-    if not paths:
-        raise DataError("--task preference: --data names no pairs (a folder of convert, or its preferences-*.jsonl).")
-    pairs = list(read_preferences(paths, pairs_only=True))
-    if not pairs:
-        raise DataError(f"{', '.join(map(str, paths))}: holds no pairs.")
     chat = chat_format_of(subject.model, fallback_of(config, subject))
     with (
         open_scorer(subject.model, subject.adapter, chat) as scorer,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zhllm.errors import DataError
 from zhllm.evals.intervals import Score, mean_score
+from zhllm.evals.questions import Question, is_right
 from zhllm.infer.engine import open_engine
 from zhllm.infer.sampling import Sampling
 from zhllm.progress import bar, say
@@ -65,13 +65,8 @@ def digest_of(*parts: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def questions(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+def questions(config: EvaluateConfig, subject: Subject, asked: Sequence[Question]) -> TaskResult:
     """Greedy answers to a question set; one is right when it holds an accepted form of the answer."""
-    from zhllm.evals.questions import is_right, read_questions
-
-    if not paths:
-        raise DataError('--task questions: --data names no question set (jsonl with "question" and "answer").')
-    asked = [question for path in paths for question in read_questions(path)]
     replies = answers(config, subject, [question.question for question in asked])
     hits = [is_right(question, reply) for question, reply in zip(asked, replies, strict=True)]
     records = [
@@ -106,28 +101,14 @@ def fallback_of(config: EvaluateConfig, subject: Subject) -> str | None:
     return fallback
 
 
-def choice(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+def choice(config: EvaluateConfig, subject: Subject, sets: Sequence[Any]) -> TaskResult:
     """Multiple choice by log-likelihood, under each way of scoring that was asked for."""
-    from zhllm.evals.choice_sets import Columns, read_sets
-
-    if not paths:
-        raise DataError("--task choice: --data names no multiple-choice set (csv, jsonl, or a folder of them).")
-    sets = read_sets(paths, Columns.parse(config.columns), config.examples)
     return _choices(config, subject, sets, "choice")
 
 
-def own(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
+def own(config: EvaluateConfig, subject: Subject, made: tuple[Sequence[Any], dict[str, int]]) -> TaskResult:
     """Multiple choice made of held-out documents: numbers, names and terms masked."""
-    from zhllm.evals.own_documents import own_documents
-    from zhllm.text.read.shards import held_out
-
-    if not paths:
-        raise DataError("--task own: --data names no documents (a clean folder, parquet, jsonl or txt).")
-    sets, possible = own_documents([document.text for document in held_out(paths)], config.own_questions)
-    if not sets:
-        raise DataError(
-            f"--task own: {paths[0]} has no paragraph with a number, name or term and three others like it."
-        )
+    sets, possible = made
     result = _choices(config, subject, sets, "own")
     counts = ", ".join(f"{kind} {count}" for kind, count in possible.items())
     result.notes.append(f"Questions that the documents could give: {counts}; --own-questions {config.own_questions}.")

@@ -13,8 +13,6 @@ from zhllm.errors import ConfigError
 from zhllm.stage import Metrics, Stage
 from zhllm.stages._evaluate_config import EvaluateConfig
 
-CANARIES = "canaries.jsonl"
-
 
 def run(config: EvaluateConfig, out: Path) -> Metrics:
     """Writes scores.json, report.html, and for each task a jsonl of what was asked and found.
@@ -34,6 +32,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     from zhllm.stages import _evaluate_generation as generation
     from zhllm.stages import _evaluate_tasks as tasks
     from zhllm.stages._evaluate_bits import bits
+    from zhllm.stages._evaluate_data import data_of
     from zhllm.stages._evaluate_memorisation import memorisation
     from zhllm.stages._evaluate_preferences import preferences
     from zhllm.stages._evaluate_report import write_report
@@ -43,15 +42,15 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     subjects = [tasks.Subject(config.model, config.adapter, "model")]
     if config.against is not None:
         subjects.append(tasks.Subject(config.against, None, "against"))
-    known = {"bits": bits, "questions": tasks.questions, "choice": tasks.choice, "own": tasks.own,
+    known: dict[str, Any] = {"bits": bits, "questions": tasks.questions, "choice": tasks.choice, "own": tasks.own,
              "generate": generation.generate, "code": generation.code, "health": generation.health,
              "preference": preferences, "memory": memorisation}  # fmt: skip
     results: dict[str, dict[str, tasks.TaskResult]] = {}
-    paths: dict[str, list[Path]] = {task: list(paths_of(config, task)) for task in config.task}
     with harness_of(config) as harness:
+        data = data_of(config)
         for subject in subjects:
             for task, run_task in ({task: known[task] for task in config.task} | harness).items():
-                found = run_task(config, subject, paths.get(task, []))
+                found = run_task(config, subject, data.get(task))
                 results.setdefault(subject.role, {})[task] = found
                 name = "answers.jsonl" if task == "questions" else f"{task}.jsonl"
                 for record in found.records:
@@ -94,55 +93,6 @@ def names_of(config: EvaluateConfig) -> dict[str, str]:
         named["against"] = config.against.resolve().name
     is_told_apart = len(set(named.values())) == len(named)
     return named if is_told_apart else {role: f"{name} ({role})" for role, name in named.items()}
-
-
-def paths_of(config: EvaluateConfig, task: str) -> Iterator[Path]:
-    """The data of a task: what is named after it, else what looks like it."""
-    given = [name_and_path(path) for path in config.data]
-    named = [path for name, path in given if name == task]
-    yield from named or [path for name, path in given if not name and _is_for(path, task, len(config.task) == 1)]
-
-
-def _is_for(path: Path, task: str, is_only_task: bool) -> bool:
-    """Whether unnamed data belong to a task; a single task gets everything, but for bits of a question set."""
-    if task == "health":
-        return False
-    if is_only_task and task != "bits":
-        return True
-    if task == "code":
-        return False  # beside other tasks it is named: code=PATH
-    if task in ("preference", "memory") or holds(path) == "preference" or path.name == CANARIES:
-        return holds(path) == task
-    if task == "generate":
-        return path.suffix in (".json", ".jsonl") and not is_question_set(path)
-    if is_question_set(path) or task == "questions":
-        return task == "questions" and is_question_set(path)
-    from zhllm.evals.choice_sets import is_choice_data
-
-    return is_only_task or (task == "choice") == is_choice_data(path)
-
-
-def holds(path: Path) -> str | None:
-    """ "memory" for canaries or the folder of clean that lists them, "preference" for pairs; None for others."""
-    if path.name == CANARIES or (path / CANARIES).is_file():
-        return "memory"
-    if path.is_dir():
-        return "preference" if any(path.glob("preferences-*.jsonl")) else None
-    return "preference" if path.suffix == ".jsonl" and '"rejected"' in _first_line(path) else None
-
-
-def is_question_set(path: Path) -> bool:
-    """Whether a file's first line is a question record without options."""
-    if path.is_dir() or path.suffix != ".jsonl":
-        return False
-    first = _first_line(path)
-    has_options = any(f'"{name}"' in first for name in ("options", "choices", "A"))
-    return '"question"' in first and '"answer"' in first and not has_options
-
-
-def _first_line(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.readline()
 
 
 def table(out: Path) -> list[str]:
