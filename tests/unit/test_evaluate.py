@@ -419,3 +419,13 @@ def test_data_that_no_task_reads_are_not_passed_over(tmp_path: Path) -> None:
             ConfigError, match=r"q.jsonl: looks like data of no task of this run \(.*\). Name it: TASK="
         ):
             stage("evaluate", tmp_path / "out", model=model, task=tasks, data=[asked])
+
+
+@pytest.mark.parametrize("task", ["questions", "generate"])
+def test_a_question_that_does_not_fit_is_told_by_its_words(toy: Toy, tmp_path: Path, task: str) -> None:
+    asked = [{"question": text, "answer": "答"} for text in ("样品在哪里？", "很长的\n𠮷问题" + "长" * 400)]
+    data = write_jsonl(tmp_path / "q.jsonl", list(asked))
+    told = r"question 2 \(很长的\u23ce𠮷问题长+\.\.\.\): the prompt has \d+ tokens, but .* reads 256 with its answer"
+    with pytest.raises(DataError, match=told):
+        stage("evaluate", tmp_path / "out", model=toy.resized, task=[task], data=[data], prompt_format="plain")
+    assert not (tmp_path / "out").exists()

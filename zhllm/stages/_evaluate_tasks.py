@@ -10,14 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zhllm.errors import DataError
 from zhllm.evals.intervals import Score, mean_score
 from zhllm.evals.questions import Question, is_right
 from zhllm.infer.engine import open_engine
 from zhllm.infer.sampling import Sampling
+from zhllm.infer.writing import LocalEngine
+from zhllm.page import visible
 from zhllm.progress import bar, say
 from zhllm.stages._evaluate_config import EvaluateConfig
 
 ADAPTER, ANSWERED_AT_ONCE = "adapter", 4
+# Of a question that does not fit, enough to find it by.
+SHOWN_CHARS = 24
 
 
 @dataclass(frozen=True)
@@ -80,15 +85,27 @@ def questions(config: EvaluateConfig, subject: Subject, asked: Sequence[Question
 
 
 def answers(config: EvaluateConfig, subject: Subject, asked: Sequence[str]) -> list[str]:
-    """The greedy answer to each question, asked as a chat of one turn."""
+    """The greedy answer to each question, asked as a chat of one turn; DataError for one that does not fit."""
     chats = [[{"role": "user", "content": question}] for question in asked]
     adapters = {} if subject.adapter is None else {ADAPTER: subject.adapter}
     with open_engine(subject.model, fallback_of(config, subject), ANSWERED_AT_ONCE, adapters) as engine:
+        if isinstance(engine, LocalEngine):
+            _check_fit(engine, chats)
         if not adapters:
             return engine.answer_many(chats, config.max_tokens)
         sampling = Sampling(max_tokens=config.max_tokens)
         with ThreadPoolExecutor(ANSWERED_AT_ONCE) as pool:
             return list(pool.map(lambda chat: "".join(engine.stream(chat, sampling, ADAPTER)).strip(), chats))
+
+
+def _check_fit(engine: LocalEngine, chats: Sequence[Sequence[dict[str, str]]]) -> None:
+    """DataError with the number and the words of the first question that leaves no room for an answer."""
+    for number, chat in enumerate(chats, 1):
+        try:
+            engine.chat_prompt(chat)
+        except DataError as error:
+            words = visible(chat[0]["content"][:SHOWN_CHARS])
+            raise DataError(f"question {number} ({words}...): {error}") from None
 
 
 def fallback_of(config: EvaluateConfig, subject: Subject) -> str | None:
