@@ -1,6 +1,6 @@
 # make demo   install, then build and ask the demo model (minutes, two CPU cores)
 # make test   install, then run every test
-# make prove  the vocabulary's proof on every shared text, every code point and 200,000 strings
+# make prove  the vocabulary's proof on every shared text, every code point and 200,000 strings; all of CMMLU's questions
 # make check  lint, types, layers and tests: what a change must pass
 PYTHON ?= python3
 VENV   := .venv
@@ -30,9 +30,10 @@ test: venv
 quick: venv
 	$(TEST) -m 'not slow'
 
-# The vocabulary's promises at full size: every shared line, every code point, 200,000 strings.
+# The vocabulary's promises at full size: every shared line, every code point, 200,000 strings; and the likelihoods of
+# all 1,463 CMMLU questions beside one forward pass an option.
 prove: venv
-	ZHLLM_FULL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/parity/test_every_text.py
+	ZHLLM_FULL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/parity/test_every_text.py tests/parity/test_evals_choice.py
 
 lint: venv
 	$(BIN)/ruff check .

@@ -67,9 +67,10 @@ class Plain:
         for ids in self.encode([context + option for option in options]):
             assert ids[: len(before)] == before, "a token straddles the border"
             with torch.inference_mode():
-                log_p = self.model(torch.tensor([ids]), use_cache=False).logits[0].double().log_softmax(-1)
+                logits = self.model(torch.tensor([ids]), use_cache=False).logits[0]
+            log_p = logits[len(before) - 1 : -1].double().log_softmax(-1)
             self.tokens += len(ids)
-            found.append(sum(float(log_p[i - 1, ids[i]]) for i in range(len(before), len(ids))))
+            found.append(sum(float(row[token]) for row, token in zip(log_p, ids[len(before) :], strict=True)))
         return found
 
     def of_result(self, subjects: Sequence[Subject], result: Result) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Multiple choice in 5-shot: this project, one pass an option, and lm-evaluation-harness, same model and prompts.
+"""Multiple choice in 5-shot: one pass an option, lm-evaluation-harness alone and through us; same model and prompts.
 
 `python tests/bench/evaluate.py DATA [QUESTIONS_PER_SUBJECT]` with DATA as tests find it (eval/cmmlu); needs lm-eval.
 CPU seconds of one process after loading; tokens are those that go through the model.
@@ -38,7 +38,7 @@ def main(data: Path, count: int) -> None:
 
     wording, by_name = wording_for(subjects), {s.name: s for s in subjects}
     put = [prompt_of(by_name[m.subject], m.choice, m.shots, protocol, wording) for m in result.marked]
-    plain = Plain(model)
+    plain, cpu_s = Plain(model), list[float]()
     start = time.process_time()
     reference = [plain.nats(p.context, p.options) for p in put]
     plain_s = time.process_time() - start
@@ -49,11 +49,17 @@ def main(data: Path, count: int) -> None:
 
     from test_evals_choice import harness_scores
 
-    cpu_s: list[float] = []
-    harness = harness_scores(folder / "own", model, [(p.context, p.options) for p in put], cpu_s)
-    (harness_s,) = cpu_s
-    print(f"lm-eval             {harness_s:.1f} CPU-s  differs by {worst(result, harness):.1e}")
-    print(f"  seconds {harness_s / own_s:.1f} times")
+    from zhllm.stages._evaluate_config import EvaluateConfig
+    from zhllm.stages._evaluate_harness import model_of
+    from zhllm.stages._evaluate_tasks import Subject
+
+    prompts = [(p.context, p.options) for p in put]
+    harness = harness_scores(folder / "own", model, prompts, cpu_s)
+    config = EvaluateConfig(model=model, harness=("own",))
+    with model_of(config, Subject(model, None, "model"), None, lambda count: None) as lm:
+        bridged = harness_scores(folder / "bridged", model, prompts, cpu_s, lm)
+    for name, scores, seconds in zip(("lm-eval", "evaluate --harness"), (harness, bridged), cpu_s, strict=True):
+        print(f"{name:18}  {seconds:.1f} CPU-s, {seconds / own_s:.1f} times  differs by {worst(result, scores):.1e}")
 
 
 if __name__ == "__main__":

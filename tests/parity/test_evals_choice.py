@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from zhllm.stages._evaluate_models import open_scorer
 from zhllm.text.prompt_format import FORMATS
 
 BORDER = 1e-4
+FULL = bool(os.environ.get("ZHLLM_FULL"))
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +64,27 @@ def test_all_five_subjects_of_cmmlu_score_as_one_pass_an_option(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", ["letter", "text"])
+@pytest.mark.parametrize("tokenizer", ["llama-2", "byte-level"])
+@pytest.mark.parametrize(("shots", "by"), [(0, "letter"), (0, "text"), (5, "letter")])
 def test_many_questions_of_cmmlu_score_as_one_pass_an_option(
-    models: dict[str, Path], cmmlu: list[Subject], by: Any
+    models: dict[str, Path], cmmlu: list[Subject], tokenizer: str, shots: int, by: Any
 ) -> None:
-    """All 1,463 would take the plain way ten minutes on a core."""
-    plain, subjects = Plain(models["llama-2"]), few(cmmlu, 12)
-    result = run_choice(TorchScorer(plain.model, plain.encode), subjects, ChoiceProtocol(0, by))
-    assert len(result.marked) == 60
+    """Of each subject the first questions; all 1,463 with ZHLLM_FULL (`make prove`)."""
+    if shots and not FULL:
+        pytest.skip("twenty minutes on a core; set ZHLLM_FULL=1")
+    plain, subjects = Plain(models[tokenizer]), cmmlu if FULL else few(cmmlu, 12)
+    result = run_choice(TorchScorer(plain.model, plain.encode), subjects, ChoiceProtocol(shots, by))
+    assert len(result.marked) == (1463 if FULL else 60)
     assert worst(result, plain.of_result(subjects, result)) < BORDER
 
 
 def harness_scores(
-    folder: Path, model: Path, prompts: Sequence[tuple[str, Sequence[str]]], cpu_s: list[float] | None = None
-) -> list[list[float]]:
+    folder: Path, model: Path, prompts: Sequence[tuple[str, Sequence[str]]], cpu_s: list[float] | None = None,
+    lm: Any = None,
+) -> list[list[float]]:  # fmt: skip
     """What lm-evaluation-harness makes of the same prompts, as a task of its own over a local file.
 
-    `cpu_s` is given the CPU seconds without the loading of the model.
+    `cpu_s` is given the CPU seconds without the loading of the model, which is `lm` or the harness's own for it.
     """
     import lm_eval
     from lm_eval.models.huggingface import HFLM
@@ -94,7 +100,7 @@ def harness_scores(
         'doc_to_target: gold\ntarget_delimiter: ""\nmetric_list:\n  - metric: acc\n',
         encoding="utf-8",
     )
-    lm = HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=4, add_bos_token=True)
+    lm = lm or HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=4, add_bos_token=True)
     start = time.process_time()
     found = lm_eval.simple_evaluate(
         lm, tasks=["own"], task_manager=TaskManager(include_path=str(folder), include_defaults=False),

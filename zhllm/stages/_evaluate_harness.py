@@ -45,7 +45,10 @@ def _run(config: EvaluateConfig, subject: Subject, harness: Loaded) -> TaskResul
     chat = chat_format_of(subject.model, fallback_of(config, subject)) if config.chat else None
     held = [harness.tasks[name] for name in config.harness]
     asked = [task for one in held for task in (one if isinstance(one, list) else [one])]
-    with bar(f"{subject.role}: lm-eval", None, "requests") as shown, _model(config, subject, chat, shown.advance) as lm:
+    with (
+        bar(f"{subject.role}: lm-eval", None, "requests") as shown,
+        model_of(config, subject, chat, shown.advance) as lm,
+    ):
         try:
             found = lm_eval.simple_evaluate(
                 lm, tasks=asked, task_manager=harness.manager, num_fewshot=config.harness_shots,
@@ -105,7 +108,7 @@ def _tables(found: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[st
 
 
 @contextmanager
-def _model(config: EvaluateConfig, subject: Subject, chat: Any, on_scored: Callable[[int], None]) -> Iterator[Any]:
+def model_of(config: EvaluateConfig, subject: Subject, chat: Any, on_scored: Callable[[int], None]) -> Iterator[Any]:
     """The model as lm-eval asks it."""
     from zhllm.evals.harness_model import HarnessModel
 
