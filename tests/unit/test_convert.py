@@ -85,7 +85,7 @@ BAD = [
     ({"instruction": "问"}, "output", "is missing"),
     ({"instruction": " ", "input": None, "output": "答"}, "instruction", "is empty, and so is input"),
     ({"instruction": ["问"], "output": "答"}, "instruction", "is list, not text"),
-    ({"instruction": "问", "output": "答", "history": "旧"}, "history", "is str, not a list"),
+    ({"instruction": "问", "output": "答", "history": "旧"}, "history", "is text, not a list"),
     ({"instruction": "问", "output": "答", "history": [["一"]]}, "history[0]", "is not [question, answer]"),
     ({"instruction": "问", "output": "答", "history": [["一", ""]]}, "history[0]", "holds an empty text"),
     (
@@ -106,7 +106,7 @@ BAD = [
         "prompt.replies[0].rank",
         "is '一'",
     ),
-    (tree(message("prompter", "问", "答")), "prompt.replies[0]", "is str, not a message"),
+    (tree(message("prompter", "问", "答")), "prompt.replies[0]", "is text, not a message"),
 ]
 
 
@@ -139,7 +139,7 @@ def test_a_line_that_is_not_json_and_a_list_without_end(tmp_path: Path) -> None:
     assert places == [
         ("a.jsonl", 2, "is not JSON: unexp"),
         ("a.jsonl", 3, "is a JSON list, no"),
-        ("b.json", 3, "is a JSON str, not"),
+        ("b.json", 3, "is a JSON text, no"),
         ("b.json", 4, "the JSON list has "),
     ]
 
@@ -189,7 +189,7 @@ def test_other_files_of_a_folder_are_listed(tmp_path: Path) -> None:
     (folder / "说明.md").write_text("说明")
     metrics = run(folder, tmp_path / "out")
     assert (metrics["files_read"], metrics["files_skipped"], metrics["rejected_records"]) == (1, 1, 0)
-    assert rejected(tmp_path / "out")[0]["reason"] == "is neither JSON nor a table (.md)"
+    assert rejected(tmp_path / "out")[0]["reason"] == "is neither JSON, parquet nor a table (.md)"
 
 
 def test_equal_chats_are_kept_once_and_counted(tmp_path: Path) -> None:

@@ -8,15 +8,19 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from toys import write_jsonl
 
 from zhllm import stage
 from zhllm.cli import main
+from zhllm.config import PromptFormatName
 from zhllm.errors import DataError, StageError
 from zhllm.stages import convert
+from zhllm.text.prompt_format import FORMATS
 
 GOOD = {"instruction": "印章由谁保管？", "output": "由行政部保管。🧑\u200d💼𠮷"}
 LINE = json.dumps(GOOD, ensure_ascii=False).encode()
@@ -194,3 +198,62 @@ def test_an_unknown_finding_is_exit_code_2_and_the_nearest_one(
     path = str(write_jsonl(tmp_path / "a.jsonl", [dict(GOOD)]))
     code, _, said = command(capsys, "--source", path, "-o", str(tmp_path / "out"), "--drop", "truncatd")
     assert code == 2 and 'Did you mean "truncated"' in said
+
+
+def test_records_of_one_line_are_told_by_their_place_in_the_list(tmp_path: Path) -> None:
+    good, bad = '{"instruction":"一","output":"二"}', '{"instruction":"一","output":7}'
+    (tmp_path / "a.json").write_text(f'[{good},{bad},[],{{"没有":1}}, null,{bad},\n{bad},[ ]]', encoding="utf-8")
+    run(tmp_path / "a.json", tmp_path / "out", max_rejected_share=1.0)
+    assert listed(tmp_path / "out") == [
+        ("a.json", 1, "[1].output", "is number, not text"),
+        ("a.json", 1, "", "is an empty list, not an object"),
+        ("a.json", 1, "[3]", "has no shape that is known; its keys: 没有"),
+        ("a.json", 1, "[4]", "is a JSON null, not an object"),
+        ("a.json", 1, "[5].output", "is number, not text"),
+        ("a.json", 2, "output", "is number, not text"),
+        ("a.json", 2, "", "is an empty list, not an object"),
+    ]
+
+
+def test_parquet_rows_are_records_whose_empty_cells_are_not_there(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "年假有几天？𠮷", "input": None, "output": "五天。"},
+        {"instruction": "年假有几天？", "output": None},
+        {"messages": [{"role": "user", "content": "早"}, {"role": "assistant", "content": "早上好！"}]},
+    ]
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema(SCHEMA)), tmp_path / "in" / "a.parquet")
+    (tmp_path / "in" / "b.parquet").write_bytes((tmp_path / "in" / "a.parquet").read_bytes()[:-9])
+    (tmp_path / "in" / "c.json").write_bytes((tmp_path / "in" / "a.parquet").read_bytes())  # a name that lies
+    metrics = run(tmp_path / "in", tmp_path / "out")
+    assert (metrics["records_in"], metrics["chats"], metrics["duplicate_chats"]) == (7, 2, 2)
+    said = [chat["messages"][0]["content"] for chat in map(json.loads, (tmp_path / "out" / "chats-00000.jsonl").open())]
+    assert said == ["年假有几天？𠮷", "早"]
+    first, broken, last = listed(tmp_path / "out")
+    assert first == ("a.parquet", 2, "output", "is missing") and last == ("c.json", 2, "output", "is missing")
+    assert broken[:2] == ("b.parquet", None) and broken[3].startswith("is not a readable parquet file")
+
+
+SCHEMA = {
+    "instruction": pa.string(),
+    "input": pa.string(),
+    "output": pa.string(),
+    "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+}
+
+
+@pytest.mark.parametrize("language", ["klingon", "中文", "", "chinese", "zhh"])
+def test_a_language_that_is_none_is_refused(language: str) -> None:
+    with pytest.raises(ValueError, match=f'"{language}" is not a language: give its code, as zh, zh-Hant, zh-TW'):
+        convert.ConvertConfig(source=(Path(),), language=language)
+
+
+@pytest.mark.parametrize("language", ["zh", "zh-TW", "zh_Hant", "ZH", "en", "pt-BR", "yue", None])
+def test_a_language_is_named_by_its_code(language: str | None) -> None:
+    assert convert.ConvertConfig(source=(Path(),), language=language).language == language
+
+
+def test_every_prompt_format_can_be_counted_in() -> None:
+    for name in FORMATS:
+        assert convert.ConvertConfig(source=(Path(),), prompt_format=name).prompt_format == name  # type: ignore[arg-type]
+    assert set(get_args(PromptFormatName)) == set(FORMATS)

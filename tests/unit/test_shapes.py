@@ -82,7 +82,7 @@ def test_alpaca_with_the_names_of_others() -> None:
     value = {"instruction": ASKED, "context": "材料", "response": ANSWER, "system": "你是助手。"}
     assert only_turns(value) == [("s", "你是助手。"), ("u", f"{ASKED}\n材料"), ("a", ANSWER)]
     refused({"instruction": ASKED, "response": " \n"}, "response", "is empty")
-    refused({"instruction": ASKED, "output": 5}, "output", "is int, not text")
+    refused({"instruction": ASKED, "output": 5}, "output", "is number, not text")
     assert only_turns({"context": "材料", "question": "问？", "answer": "答"}) == [("u", "问？\n材料"), ("a", "答")]
 
 
@@ -109,7 +109,7 @@ def test_what_only_looks_like_belles_turns_stays_one_question(asked: str) -> Non
 def test_history_of_a_line() -> None:
     value = {"query": "三问", "response": "三答", "history": [["一问", "一答"], ["二问", "二答"]]}
     assert [text for _, text in only_turns(value)] == ["一问", "一答", "二问", "二答", "三问", "三答"]
-    refused(value | {"history": [["一问", None]]}, "history[0][1]", "is NoneType, not text")
+    refused(value | {"history": [["一问", None]]}, "history[0][1]", "is null, not text")
 
 
 def test_moss_with_tools_and_thoughts() -> None:
@@ -175,14 +175,14 @@ def test_mended_order_is_counted() -> None:
         (said_by(("user", "问"), ("人", "答")), "messages[1].role", "is '人', none of"),
         (said_by(("user", "问"), ("assistant", " ")), "messages[1].content", "is empty or missing"),
         (said_by(("user", "问"), ("assistant", None)), "messages[1].content", "is empty or missing"),
-        (said_by(("user", 5), ("assistant", "答")), "messages[0].content", "is int, neither text nor"),
+        (said_by(("user", 5), ("assistant", "答")), "messages[0].content", "is number, neither text nor"),
         ({"messages": [{"from": 3, "value": "问"}]}, "messages[0].from", "is '3', none of"),
-        ({"messages": ["问", 5]}, "messages[1]", "is int, not a turn"),
+        ({"messages": ["问", 5]}, "messages[1]", "is number, not a turn"),
         ({"messages": [{"甲": "问"}]}, "messages[0]", "names no role (keys: 甲)"),
         ({"conversations": [{"from": "human", "value": "问"}], "images": ["a.png"]}, "images", "names pictures"),
         (said_by(("user", [{"type": "image_url", "image_url": {}}])), "messages[0].content[0]", "is of type image_url"),
         (said_by(("user", [{"type": "text"}])), "messages[0].content[0]", "has no text (keys: type)"),
-        (said_by(("user", [7])), "messages[0].content[0]", "is of type int"),
+        (said_by(("user", [7])), "messages[0].content[0]", "is of type number"),
         (said_by(("user", "问\ud83d"), ("assistant", "答")), "messages[0].content", "holds a lone surrogate"),
     ],
 )  # fmt: skip

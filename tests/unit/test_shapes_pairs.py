@@ -97,7 +97,7 @@ def test_a_list_of_outputs_is_best_first() -> None:
         ({"conversations": [], "chosen": "好", "rejected": "坏"}, "", "does not end with a user's turn"),
         ({"instruction": "问", "output": ["好"]}, "output", "is a list of 1"),
         ({"instruction": "问", "output": ["好", "好"]}, "output[1]", "is the same"),
-        ({"instruction": "问", "output": ["好", 3]}, "output[1]", "is int, not text"),
+        ({"instruction": "问", "output": ["好", 3]}, "output[1]", "is number, not text"),
         ({"prompt": "问", "chosen": [{"type": "image"}], "rejected": "坏"}, "chosen", "is empty"),
     ],
 )  # fmt: skip

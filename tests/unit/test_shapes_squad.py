@@ -117,8 +117,8 @@ def paragraph(*questions: Any, **more: Any) -> dict[str, Any]:
         (paragraph(qa("", 15)), "paragraphs[0].qas[0].answers[0].text", "is empty or missing"),
         (paragraph(qa("杭州", "15")), "paragraphs[0].qas[0].answers[0].answer_start", "is '15', not a whole"),  # type: ignore[arg-type]
         (paragraph({"question": "问？"}), "paragraphs[0].qas[0].answers", "is missing"),
-        (paragraph({"question": "问？", "answers": "杭州"}), "paragraphs[0].qas[0].answers", "is str, not a list"),
-        (paragraph({"question": "问？", "answers": [5]}), "paragraphs[0].qas[0].answers[0]", "is int, not an answer"),
+        (paragraph({"question": "问？", "answers": "杭州"}), "paragraphs[0].qas[0].answers", "is text, not a list"),
+        (paragraph({"question": "问", "answers": [5]}), "paragraphs[0].qas[0].answers[0]", "is number, not an answer"),
         (paragraph({"question": "问？", "answers": {"text": "杭州"}}), "paragraphs[0].qas[0].answers", "is no object"),
         (paragraph(qa("杭州", 14, question=" ")), "paragraphs[0].qas[0].question", "is empty"),
         (paragraph("问？"), "paragraphs[0].qas[0].question", "is missing"),
@@ -126,7 +126,7 @@ def paragraph(*questions: Any, **more: Any) -> dict[str, Any]:
         (paragraph(qas="字"), "paragraphs[0].question", "is missing"),
         ({"paragraphs": ["字"]}, "paragraphs[0].context", "is missing"),
         ({"paragraphs": []}, "paragraphs", "holds no question"),
-        ({"paragraphs": "字"}, "paragraphs", "is str, not a list"),
+        ({"paragraphs": "字"}, "paragraphs", "is text, not a list"),
         ({"context": PARAGRAPH, "qas": []}, "qas", "holds no question"),
     ],
 )  # fmt: skip

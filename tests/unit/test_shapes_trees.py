@@ -130,7 +130,7 @@ def test_of_the_users_replies_one_with_an_answer_is_followed() -> None:
         ({"prompt": question("问", review_result=False)}, "prompt.review_result", "the first message was refused"),
         ({"prompt": question("问", labels={"spam": 0.9})}, "prompt.review_result", "the first message was refused"),
         ({"prompt": question("问", answer("答", rank=True))}, "prompt.replies[0].rank", "is True, not a whole"),
-        ({"prompt": question("问", answer("答", replies="字"))}, "prompt.replies[0].replies", "is str, not a list"),
+        ({"prompt": question("问", answer("答", replies="字"))}, "prompt.replies[0].replies", "is text, not a list"),
         ({"prompt": question("问", answer("答", deleted=True))}, "prompt.replies", "holds no answer"),
         (answer("答"), "role", 'is "assistant" where "prompter"'),
         ({"tree_state": "halted_by_moderator", "prompt": question("问", answer("答"))}, "tree_state", "is "),

@@ -24,7 +24,7 @@ from zhllm.text.shapes.record import Format, Options, Unit
 from zhllm.text.shapes.tables import BOOK_KINDS, TABLE_KINDS
 
 # Of a folder; a file that is named itself is read whatever its name.
-KINDS = (*cut.RECORDS, *TABLE_KINDS, *BOOK_KINDS)
+KINDS = (*cut.RECORDS, *TABLE_KINDS, *BOOK_KINDS, ".parquet")
 PORTION_FILES = 200
 # Smaller files are taken whole, several at a time.
 CUT_BYTES = 1_000_000
@@ -159,7 +159,9 @@ def files_of(sources: Sequence[Path]) -> Iterator[SourceFile]:
             if not source.is_dir():
                 yield replace(file, skip=None) if file.path.is_file() else file
             elif file.skip is None and kind_of(file.name) not in KINDS:
-                yield replace(file, skip=f"is neither JSON nor a table ({kind_of(file.name) or 'no extension'})")
+                yield replace(
+                    file, skip=f"is neither JSON, parquet nor a table ({kind_of(file.name) or 'no extension'})"
+                )
             else:
                 yield file
 

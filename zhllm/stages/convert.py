@@ -35,7 +35,8 @@ class ConvertConfig(Config):
     """What to convert, and what to look for in it."""
 
     source: InputPaths = Field(
-        description="JSON, JSON lines, CSV, TSV or XLSX files (also compressed), or folders of them.", min_length=1
+        description="JSON, JSON lines, parquet, CSV, TSV or XLSX files (also compressed), or folders of them.",
+        min_length=1,
     )
     format: Literal[
         "auto", "alpaca", "oasst", "oasst-messages", "sharegpt", "messages", "moss", "squad", "qa", "table",
@@ -70,6 +71,15 @@ class ConvertConfig(Config):
     workers: Annotated[int, Role.RUNTIME] = Field(
         1, ge=1, description="Processes to convert with; the result is the same for any number."
     )
+
+    @field_validator("language")
+    @classmethod
+    def _language_is_known(cls, value: str | None) -> str | None:
+        from zhllm.text.shapes.record import is_language
+
+        if value is not None and not is_language(value):
+            raise ValueError(f'"{value}" is not a language: give its code, as zh, zh-Hant, zh-TW, yue, en, ja, de.')
+        return value
 
     @field_validator("column")
     @classmethod
@@ -348,4 +358,4 @@ def _with_prefix(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): n for name, n in sorted(counts.items()) if name.startswith(prefix)}
 
 
-STAGE = Stage("convert", 2, ConvertConfig, run, resumable=True)
+STAGE = Stage("convert", 3, ConvertConfig, run, resumable=True)

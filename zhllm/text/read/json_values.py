@@ -28,11 +28,31 @@ MAX_VALUE_CHARS = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One JSON object, the line (from 1) it begins on, and the byte it begins at once decompressed."""
+    """One JSON object, the line (from 1) it begins on, and the byte it begins at once decompressed.
+
+    `at` is its place in a list that has several on a line: "[2]." of the third.
+    """
 
     line: int
     value: dict[str, Any]
     offset: int | None = None
+    at: str = ""
+
+
+_KINDS = {
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "text",
+    list: "list",
+    dict: "object",
+    type(None): "null",
+}
+
+
+def kind_of_value(value: Any) -> str:
+    """What JSON calls a value of this kind; of any other what Python does."""
+    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
 def read_values(file: BinaryIO, name: str, encoding: str) -> Iterator[Record | Rejected]:
@@ -43,12 +63,18 @@ def read_values(file: BinaryIO, name: str, encoding: str) -> Iterator[Record | R
     """
     window = _Window(file, encoding)
     begin: re.Pattern[str] | None = None
+    number = 0
     while window.skip_between():
+        for empty in window.taken_empty():
+            yield _empty(name, *empty)
+            number += 1
         begin = begin or window.line_begin()
-        record, goes_on = _next_record(window, name, begin)
+        record, goes_on = _next_record(window, name, begin, window.place_in_line(number))
         yield record
+        number += 1
         if not goes_on:
             return
+    yield from (_empty(name, *empty) for empty in window.taken_empty())
     if window.depth > 0:
         yield _cut_off(window, name)
 
@@ -76,7 +102,13 @@ def read_members(file: BinaryIO, name: str, encoding: str, keys: Sequence[str]) 
             return
 
 
-def _next_record(window: _Window, name: str, begin: re.Pattern[str] | None) -> tuple[Record | Rejected, bool]:
+def _empty(name: str, offset: int, line: int) -> Rejected:
+    return Rejected(name, "record", "is an empty list, not an object", offset, line, "[]")
+
+
+def _next_record(
+    window: _Window, name: str, begin: re.Pattern[str] | None, at: str = ""
+) -> tuple[Record | Rejected, bool]:
     """The value that stands here, and whether reading can go on after it."""
     offset, line = window.offset, window.line
     try:
@@ -84,15 +116,15 @@ def _next_record(window: _Window, name: str, begin: re.Pattern[str] | None) -> t
     except (ValueError, RecursionError) as error:
         reason, sample = f"is not JSON: {getattr(error, 'msg', error)}", window.sample()
         found = begin is not None and window.skip_to(begin)
-        return Rejected(name, "record" if found else "file", reason, offset, line, sample), found
-    return _checked(value, written, name, offset, line), True
+        return Rejected(name, "record" if found else "file", reason, offset, line, sample, at.rstrip(".")), found
+    return _checked(value, written, name, offset, line, at), True
 
 
 def _cut_off(window: _Window, name: str) -> Rejected:
     return Rejected(name, "file", "the JSON list has no end: the file is cut off", window.offset, window.line)
 
 
-def _checked(value: Any, written: str, name: str, offset: int, line: int) -> Record | Rejected:
+def _checked(value: Any, written: str, name: str, offset: int, line: int, at: str) -> Record | Rejected:
     """The record; one with bytes of another encoding in it is decoded by itself."""
     try:
         written.encode()
@@ -101,16 +133,16 @@ def _checked(value: Any, written: str, name: str, offset: int, line: int) -> Rec
         try:
             value = orjson.loads(decode(data)[0])
         except (DecodeError, orjson.JSONDecodeError) as error:
-            return Rejected(name, "record", str(error), offset, line, sample_of(written))
-    return record_of(value, name, offset, line, written)
+            return Rejected(name, "record", str(error), offset, line, sample_of(written), at.rstrip("."))
+    return record_of(value, name, offset, line, written, at)
 
 
-def record_of(value: Any, name: str, offset: int, line: int, written: bytes | str) -> Record | Rejected:
+def record_of(value: Any, name: str, offset: int, line: int, written: bytes | str, at: str = "") -> Record | Rejected:
     """A JSON value as a record, or why it is none; `written` is how it stands in the file."""
     if isinstance(value, dict):
-        return Record(line, value, offset)
-    reason = f"is a JSON {type(value).__name__}, not an object"
-    return Rejected(name, "record", reason, offset, line, sample_of(written))
+        return Record(line, value, offset, at)
+    reason = f"is a JSON {kind_of_value(value)}, not an object"
+    return Rejected(name, "record", reason, offset, line, sample_of(written), at.rstrip("."))
 
 
 class _Window:
@@ -124,6 +156,8 @@ class _Window:
         self._position = 0
         self._lead, self._is_first = "", True
         self.offset, self.line, self.depth = 0, 1, 0
+        self._opened: tuple[int, int] | None = None
+        self._empty: list[tuple[int, int]] = []
 
     def skip_between(self) -> bool:
         """Pass over space, commas and brackets of lists; False at the end of the file."""
@@ -131,13 +165,36 @@ class _Window:
             match = _BETWEEN.match(self._text, self._position)
             end = match.end() if match else self._position
             between = self._text[self._position : end]
-            self.depth += between.count("[") - between.count("]")
+            self._pass_brackets(between)
             self._lead = (self._lead + between)[-200:]
             self._advance(end)
             if end < len(self._text):
+                self._opened = None
                 return True
             if not self._fill():
                 return False
+
+    def _pass_brackets(self, between: str) -> None:
+        """Go into and out of lists, and note those in a list that hold nothing: offset and line."""
+        for bracket in re.finditer(r"[\[\]]", between):
+            if bracket.group() == "[":
+                passed = between[: bracket.start()]
+                place = (self.offset + len(passed.encode(self._encoding, self._errors)), self.line + passed.count("\n"))
+                self._opened = place if self.depth > 0 else None
+                self.depth += 1
+            else:
+                self._empty += [self._opened] if self._opened else []
+                self._opened = None
+                self.depth -= 1
+
+    def taken_empty(self) -> list[tuple[int, int]]:
+        """The empty lists that were passed over since this was asked last."""
+        found, self._empty = self._empty, []
+        return found
+
+    def place_in_line(self, number: int) -> str:
+        """The path of a value that does not begin a line of its list, by its number there; "" of any other."""
+        return f"[{number}]." if self.depth > 0 and "\n" not in self._lead else ""
 
     def next_char(self) -> str:
         """The next character that is neither space nor a comma, passing over these; "" at the end of the file."""

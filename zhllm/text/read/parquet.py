@@ -121,29 +121,46 @@ def read_parquet(path: Path | BinaryIO, name: str, text_key: str, id_key: str) -
     Columns other than id, text, source and meta go into `meta`; without an id column the id is
     `name#row`, rows counted from 1.
     """
+    for found in read_rows(path, name, text_key):
+        yield found if isinstance(found, Rejected) else _document_of(*found, name, text_key, id_key)
+
+
+Row = dict[str, Any] | UnicodeDecodeError
+
+
+def read_rows(path: Path | BinaryIO, name: str, needed: str | None = None) -> Iterator[tuple[Row, int] | Rejected]:
+    """Every row of a parquet file and its number, from 1; the error in place of one that holds no UTF-8.
+
+    A file that lacks a column that is `needed`, is damaged or like a bomb is rejected where that shows.
+    """
     try:
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowException, OSError) as error:
         yield Rejected(name, "file", f"is not a readable parquet file ({error})")
         return
     columns = file.schema_arrow.names
-    if text_key not in columns:
-        yield Rejected(name, "file", f'has no column "{text_key}" (columns: {", ".join(columns)})')
+    if needed is not None and needed not in columns:
+        yield Rejected(name, "file", f'has no column "{needed}" (columns: {", ".join(columns)})')
         return
     largest, is_bomb = _largest_column(file.metadata)
     if is_bomb:
         yield Rejected(name, "file", f"holds a column that expands more than {MAX_RATIO}-fold, like a bomb")
         return
-    row_number = 0
+    rows = 0
     # A value may be as large as its column's part, and a dictionary repeats it in every row.
     batch_rows = max(16, min(4096, BATCH_BYTES // max(1, largest)))
     try:
         for batch in file.iter_batches(batch_size=batch_rows):
             for row in _rows(batch):
-                row_number += 1
-                yield _document_of(row, name, row_number, text_key, id_key)
+                rows += 1
+                yield row, rows
     except (pa.ArrowException, OSError) as error:
-        yield Rejected(name, "file", f"its parquet data is damaged after {row_number:,} rows ({error})")
+        yield Rejected(name, "file", f"its parquet data is damaged after {rows:,} rows ({error})")
+
+
+def not_utf8(error: UnicodeDecodeError, name: str, number: int) -> Rejected:
+    """Why a row is none that can be read."""
+    return Rejected(name, "record", f"holds text that is not UTF-8 (byte {error.start})", line=number)
 
 
 def _largest_column(metadata: pq.FileMetaData) -> tuple[int, bool]:
@@ -158,7 +175,7 @@ def _largest_column(metadata: pq.FileMetaData) -> tuple[int, bool]:
     return largest, is_bomb
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
+def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
     """The rows of a batch; in place of one whose text is no UTF-8, the error."""
     try:
         yield from batch.to_pylist()
@@ -170,9 +187,9 @@ def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError
                 yield error
 
 
-def _document_of(row: dict[str, Any] | UnicodeDecodeError, name: str, number: int, text_key: str, id_key: str) -> Item:
+def _document_of(row: Row, number: int, name: str, text_key: str, id_key: str) -> Item:
     if isinstance(row, UnicodeDecodeError):
-        return Rejected(name, "record", f"holds text that is not UTF-8 (byte {row.start})", line=number)
+        return not_utf8(row, name, number)
     text = row.pop(text_key)
     if not isinstance(text, str):
         reason = f'"{text_key}" is {type(text).__name__}, not text'

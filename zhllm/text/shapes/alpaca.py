@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 from zhllm.text.prompt_format import Message
+from zhllm.text.read.json_values import kind_of_value
 from zhllm.text.shapes.names import found_roles
 from zhllm.text.shapes.record import FieldError, checked_text, text_of
 
@@ -111,7 +112,7 @@ def history_of(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Each earlier [question, answer] of a record."""
     history = value.get("history") or []
     if not isinstance(history, list):
-        raise FieldError("history", f"is {type(history).__name__}, not a list of [question, answer]")
+        raise FieldError("history", f"is {kind_of_value(history)}, not a list of [question, answer]")
     for i, turn in enumerate(history):
         if not isinstance(turn, list) or len(turn) != 2:
             raise FieldError(f"history[{i}]", "is not [question, answer]")

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from zhllm.text.han import han_runs
+from zhllm.text.read.json_values import kind_of_value
 from zhllm.text.shapes.record import FieldError, checked_text, text_of
 from zhllm.text.shapes.turns import Turn
 
@@ -56,14 +57,14 @@ def content_text(content: Any, at: str) -> str:
     if content is None or isinstance(content, str):
         return checked_text(content or "", at)
     if not isinstance(content, list):
-        raise FieldError(at, f"is {type(content).__name__}, neither text nor a list of parts")
+        raise FieldError(at, f"is {kind_of_value(content)}, neither text nor a list of parts")
     return "\n".join(filter(None, (_part_text(part, f"{at}[{i}]") for i, part in enumerate(content))))
 
 
 def _part_text(part: Any, at: str) -> str:
     if isinstance(part, str):
         return checked_text(part, at)
-    kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
+    kind = part.get("type", "text") if isinstance(part, dict) else kind_of_value(part)
     if kind not in ("text", "input_text", "output_text"):
         raise FieldError(at, f"is of type {kind}; only text is learnt")
     found = next((part[key] for key in ("text", "value", "content") if key in part), None)
@@ -92,7 +93,7 @@ class _Conversation:
         if isinstance(item, str):
             return [Turn(("user", "assistant")[index % 2], self._filled(checked_text(item, at), at), at)]
         if not isinstance(item, dict):
-            raise FieldError(at, f"is {type(item).__name__}, not a turn")
+            raise FieldError(at, f"is {kind_of_value(item)}, not a turn")
         name = item.get("role", item.get("from"))
         if name is None:
             return self._pair(item, at)
@@ -145,7 +146,7 @@ class _Conversation:
         """OpenAI's tool_calls, and the function_call before them, a line each."""
         calls = item.get("tool_calls") or ([item["function_call"]] if item.get("function_call") else [])
         if not isinstance(calls, list):
-            raise FieldError(f"{at}.tool_calls", f"is {type(calls).__name__}, not a list")
+            raise FieldError(f"{at}.tool_calls", f"is {kind_of_value(calls)}, not a list")
         for i, call in enumerate(calls):
             function = call.get("function", call) if isinstance(call, dict) else None
             if not isinstance(function, dict) or not isinstance(function.get("name"), str):

@@ -25,7 +25,7 @@ def converted(unit: Unit, identity: str, source: str, options: Options) -> Conve
         return _CONVERTERS[unit.shape](unit, identity, source, options)
     except FieldError as error:
         if unit.at:
-            raise FieldError(f"{unit.at}{error.field}", error.reason) from error
+            raise FieldError(f"{unit.at}{error.field}".rstrip("."), error.reason) from error
         raise
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from zhllm.text.han import han_runs
+from zhllm.text.read.json_values import kind_of_value
 from zhllm.text.shapes.record import FieldError, checked_text, text_of
 from zhllm.text.shapes.turns import Turn
 
@@ -28,7 +29,7 @@ def moss_turns(value: dict[str, Any], repairs: Counter[str]) -> list[Turn]:
         return turns + list(_plain(text_of(value, "plain_text")))
     chat = value.get("chat")
     if not isinstance(chat, dict):
-        raise FieldError("chat", f"is {type(chat).__name__}, not an object of turns")
+        raise FieldError("chat", f"is {kind_of_value(chat)}, not an object of turns")
     for key in sorted(chat, key=_number):
         turns += _exchange(chat[key], f"chat.{key}", repairs)
     return turns
@@ -49,7 +50,7 @@ def _plain(text: str) -> Iterator[Turn]:
 
 def _exchange(value: Any, at: str, repairs: Counter[str]) -> Iterator[Turn]:
     if not isinstance(value, dict):
-        raise FieldError(at, f"is {type(value).__name__}, not a turn")
+        raise FieldError(at, f"is {kind_of_value(value)}, not a turn")
     said = {key: _clean(text_of(value, key, f"{at}.")) for key in value}
     repairs["reasoning_left_out"] += said.get("Inner Thoughts", "") not in _NONE
     yield Turn("user", _said(said.get("Human", ""), f"{at}.Human"), at)

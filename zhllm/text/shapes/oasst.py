@@ -13,6 +13,7 @@ from typing import Any
 
 from zhllm.text.chats import Chat, Preference
 from zhllm.text.prompt_format import Message
+from zhllm.text.read.json_values import kind_of_value
 from zhllm.text.shapes.record import Converted, FieldError, Options, Unit, text_of
 
 _ROLE = {"prompter": "user", "assistant": "assistant"}
@@ -74,7 +75,7 @@ def _node(value: Any, at: str, role: str, facts: Counter[str]) -> Node | None:
     """A checked copy of a message and its replies, best first; None where it is left out."""
     dot = f"{at}." if at else ""
     if not isinstance(value, dict):
-        raise FieldError(at, f"is {type(value).__name__}, not a message")
+        raise FieldError(at, f"is {kind_of_value(value)}, not a message")
     if at.count("replies") > MAX_TURNS:
         raise FieldError(at[:40], f"lies deeper than {MAX_TURNS} turns")
     if _is_left_out(value):
@@ -103,7 +104,7 @@ def _node(value: Any, at: str, role: str, facts: Counter[str]) -> Node | None:
 def _replies(value: dict[str, Any], dot: str) -> list[Any]:
     replies = value.get("replies") or []
     if not isinstance(replies, list):
-        raise FieldError(f"{dot}replies", f"is {type(replies).__name__}, not a list")
+        raise FieldError(f"{dot}replies", f"is {kind_of_value(replies)}, not a list")
     return replies
 
 

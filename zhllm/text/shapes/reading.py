@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from zhllm.text.document import Rejected, UnreadableError
@@ -22,11 +23,12 @@ from zhllm.text.shapes.record import FieldError, Format, Options, Unit
 from zhllm.text.shapes.squad import squad_units
 from zhllm.text.shapes.tables import BOOK_KINDS, TABLE_KINDS, named_values, read_table, roles_of
 
-Layout = Literal["records", "members", "flat", "rows", "book"]
+Layout = Literal["records", "members", "flat", "rows", "book", "parquet"]
 
 # One object that holds the records in a list: SQuAD's "data", LMFlow's "instances". Not a line whose "data" is
 # a list of turns. Before the list stand plain values ("version").
 MEMBERS = ("data", "instances")
+PARQUET_MAGIC = b"PAR1"
 _STRING = r'"(?:[^"\\]|\\.)*+"'
 _AROUND = re.compile(
     rf'\s*\{{\s*(?:{_STRING}\s*:\s*(?:{_STRING}|[-+.\w]+|\{{[^{{}}]*\}})\s*,\s*)*+"(?:{"|".join(MEMBERS)})"\s*:\s*\['
@@ -55,8 +57,7 @@ def read_units(file: SourceFile, format: Format, options: Options) -> Iterator[U
         elif layout == "flat":
             yield from _gathered(file, format, options)
         else:
-            records = _members(file) if layout == "members" else read_records(file.open, file.name)
-            for record in records:
+            for record in _records(file, layout):
                 yield from _units(record, file.name, format, options)
     except OSError as error:
         yield Rejected(file.name, "file", f"cannot be read ({error.strerror or error})")
@@ -76,7 +77,8 @@ def units_or_rejected(record: Record, name: str, format: Format, options: Option
     try:
         yield from units_of(record, format, options)
     except FieldError as error:
-        yield Rejected(name, "record", error.reason, record.offset, record.line, field=error.field)
+        field = f"{record.at}{error.field}".rstrip(".")
+        yield Rejected(name, "record", error.reason, record.offset, record.line, field=field)
 
 
 def units_of(record: Record, format: Format, options: Options) -> list[Unit]:
@@ -85,15 +87,15 @@ def units_of(record: Record, format: Format, options: Options) -> list[Unit]:
     if options.columns and format in ("auto", "qa", "table"):
         roles = roles_of(list(value), options)
         if roles:
-            return [Unit(record.line, named_values(value, roles), "table")]
+            return [Unit(record.line, named_values(value, roles), "table", at=record.at)]
     shape = recognise(value) if format == "auto" else format
     if shape == "squad":
-        return squad_units(value, record.line)
+        return [replace(unit, at=record.at + unit.at) for unit in squad_units(value, record.line)]
     if shape == "oasst-messages" and is_flat(value):
         raise FieldError("", "is a message of a tree, but the file begins with other records; give these files apart")
     if shape == "table":
         shape = "qa"
-    return [Unit(record.line, value, shape)]
+    return [Unit(record.line, value, shape, at=record.at)]
 
 
 def _layout(file: SourceFile, format: Format) -> Layout:
@@ -101,6 +103,8 @@ def _layout(file: SourceFile, format: Format) -> Layout:
     with file.open() as opened:
         head = read_head(opened)
     kind = kind_of(file.name)
+    if head.startswith(PARQUET_MAGIC):
+        return "parquet"
     if head.startswith(ZIP_MAGIC) or kind in BOOK_KINDS:
         return "book"
     encoding = encoding_of(head)
@@ -124,6 +128,27 @@ def _begins_flat(file: SourceFile) -> bool:
         if isinstance(record, Record):
             return is_flat(record.value)
     return False
+
+
+def _records(file: SourceFile, layout: Layout) -> Iterator[Record | Rejected]:
+    if layout == "parquet":
+        return _rows(file)
+    return _members(file) if layout == "members" else read_records(file.open, file.name)
+
+
+def _rows(file: SourceFile) -> Iterator[Record | Rejected]:
+    """The rows of a parquet file, without the cells that hold nothing; the line is the row's number."""
+    from zhllm.text.read.parquet import not_utf8, read_rows
+
+    for found in read_rows(file.at_random(), file.name):
+        if isinstance(found, Rejected):
+            yield found
+            continue
+        row, number = found
+        if isinstance(row, UnicodeDecodeError):
+            yield not_utf8(row, file.name, number)
+        else:
+            yield Record(number, {column: cell for column, cell in row.items() if cell is not None})
 
 
 def _members(file: SourceFile) -> Iterator[Record | Rejected]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from zhllm.text.chats import Chat, Preference
+from zhllm.text.read.json_values import kind_of_value
 
 Shape = Literal[
     "alpaca",
@@ -114,6 +115,23 @@ def canonical_meta(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return meta
 
 
+# ISO 639-1, and two codes of ISO 639-3 that Chinese data has.
+_CODES = (
+    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee "
+    "el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is "
+    "it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms "
+    "mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk "
+    "sl sm sn so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi "
+    "yo za zh zu yue wuu"
+)
+LANGUAGES = frozenset(_CODES.split())
+
+
+def is_language(code: str) -> bool:
+    """Whether a code names a language: zh, zh-TW, zh_Hant, pt-BR."""
+    return code.lower().replace("_", "-").partition("-")[0] in LANGUAGES
+
+
 def language_matches(record: Mapping[str, Any], language: str) -> bool:
     """Whether a record is of a language: `zh` takes zh-CN and zh_TW; a record that names none is taken."""
     prompt = record.get("prompt")
@@ -133,7 +151,7 @@ def text_of(value: Mapping[str, Any], field: str, at: str = "") -> str:
 def checked_text(text: Any, field: str) -> str:
     """The text without surrounding space; FieldError where it is none, or cannot be written as UTF-8."""
     if not isinstance(text, str):
-        raise FieldError(field, f"is {type(text).__name__}, not text")
+        raise FieldError(field, f"is {kind_of_value(text)}, not text")
     if not text.isascii():
         try:
             text.encode()

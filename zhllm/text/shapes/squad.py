@@ -10,6 +10,7 @@ from typing import Any
 
 from zhllm.text.chats import Chat
 from zhllm.text.han import han_runs
+from zhllm.text.read.json_values import kind_of_value
 from zhllm.text.script import MIN_TRADITIONAL_SHARE, traditional_characters
 from zhllm.text.shapes.record import Converted, FieldError, Options, Shape, Unit, checked_text, text_of
 
@@ -28,7 +29,7 @@ def squad_units(value: dict[str, Any], line: int) -> list[Unit]:
     if "paragraphs" in value:
         paragraphs = value["paragraphs"]
         if not isinstance(paragraphs, list):
-            raise FieldError("paragraphs", f"is {type(paragraphs).__name__}, not a list")
+            raise FieldError("paragraphs", f"is {kind_of_value(paragraphs)}, not a list")
         units = []
         for i, paragraph in enumerate(paragraphs):
             units += _questions(paragraph, line, f"paragraphs[{i}].", value.get("title"))
@@ -114,10 +115,10 @@ def _first_answer(value: dict[str, Any]) -> tuple[str, int | None, str] | None:
     if answers is None or answers == []:
         return None
     if not isinstance(answers, list):
-        raise FieldError("answers", f"is {type(answers).__name__}, not a list")
+        raise FieldError("answers", f"is {kind_of_value(answers)}, not a list")
     first = {"text": answers[0]} if isinstance(answers[0], str) else answers[0]
     if not isinstance(first, dict):
-        raise FieldError(field, f"is {type(first).__name__}, not an answer")
+        raise FieldError(field, f"is {kind_of_value(first)}, not an answer")
     text = text_of(first, "text", f"{field}.")
     if not text:
         raise FieldError(f"{field}.text", "is empty or missing")
