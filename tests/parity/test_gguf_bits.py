@@ -107,3 +107,22 @@ def test_what_is_no_such_model_is_told_in_a_line(toy: Toy, tmp_path: Path) -> No
         stage("evaluate", tmp_path / "out", model=model, adapter=toy.zh, **settings)
     with pytest.raises(DataError, match="holds no text"):
         stage("evaluate", tmp_path / "out", model=model, task=["bits"], data=[empty])
+
+
+@needs_llama
+def test_one_token_is_asked_for_as_in_the_whole_distribution(toy: Toy, tmp_path: Path) -> None:
+    """With the likeliest one before it; a piece that is one byte of a character is not told."""
+    tokenizer = Tokenizer(toy.resized)
+    ids = [1, *tokenizer.encode_plain(["样品由办公室登记。𠮷 The lab."])[0]]
+    told = 0
+    with LlamaServer(written(toy.resized, tmp_path / "m.gguf", "f16"), n_ctx=256, n_parallel=1) as server:
+        for place in range(1, len(ids)):
+            whole = server.logprobs(ids[:place], tokenizer.vocab_size)
+            found = server.logprob_of(ids[:place], ids[place])
+            if found is None:
+                assert 3 <= ids[place] < 259, "only bytes are not told"
+                continue
+            told += 1
+            assert list(found) == list(dict.fromkeys([next(iter(whole)), ids[place]]))
+            assert list(found.values()) == pytest.approx([whole[token] for token in found], abs=1e-3)
+    assert 5 < told < len(ids)

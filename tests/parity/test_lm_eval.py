@@ -217,3 +217,15 @@ def test_what_the_harness_cannot_do_is_told_in_a_line(
         assert (got, len(err.split("error: "))) == (code, 2), (flags, err)
         assert re.search(said, last), (flags, last)
     assert manifest.read(tmp_path / "out") is None
+
+
+def test_the_command_prints_its_table_and_nothing_of_lm_eval(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A perplexity of a random model has no end of digits, and lm-eval prints that it bootstraps one."""
+    include = own_tasks(tmp_path / "tasks")
+    command = ["evaluate", "--model", str(models["llama-2"]), "--harness", "zh_last_word", "--harness-include"]
+    code, out, err = run([*command, str(include), "-o", str(tmp_path / "out")], capsys)
+    assert code == 0, err
+    assert out.startswith("score ") and "bootstrapping" not in out + err and "it/s]" not in err
+    assert max(map(len, out.splitlines())) < 140 and "harness_zh_last_word_perplexity" in out

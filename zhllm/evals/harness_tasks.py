@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import logging
 import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partialmethod
@@ -72,14 +73,14 @@ def network(allowed: bool) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the bars and the remarks of lm-eval and datasets: ours say what is going on."""
+    """Without the bars, the remarks and the prints of lm-eval and datasets: ours say what is going on."""
     import datasets
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    with patch.object(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True)):
+    with redirect_stdout(io.StringIO()), patch.object(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True)):
         yield
 
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Results = Mapping[str, Mapping[str, "TaskResult"]]
 
 
+# From here on a figure is written with an exponent.
+LARGE = 1e6
+
+
 def write_report(out: Path, results: Results, names: Mapping[str, str]) -> None:
     """Write scores.json and report.html, on which the models have `names` by role.
 
@@ -91,7 +95,7 @@ def _score_rows(scores: Mapping[str, Any]) -> Iterable[list[Cell]]:
         row: list[Cell] = [score["name"], *_cells(score)]
         if "against" in scores:
             beside = other[score["name"]]
-            row += [f"{beside['value']:.4f}", _interval(beside), _difference(scores["differences"].get(score["name"]))]
+            row += [_figure(beside["value"]), _interval(beside), _difference(scores["differences"].get(score["name"]))]
         yield row
 
 
@@ -99,11 +103,16 @@ def _cells(score: Mapping[str, Any]) -> list[Cell]:
     chance = score.get("chance")
     below = "" if chance is None or score["high"] >= chance else f"below chance ({chance:.3f})"
     mark = f"≈ chance ({chance:.3f})" if score.get("is_chance") else below
-    return [f"{score['value']:.4f}", _interval(score), str(score["n"]), mark]
+    return [_figure(score["value"]), _interval(score), str(score["n"]), mark]
+
+
+def _figure(value: float) -> str:
+    """Four decimals, but of a perplexity without bounds the four first digits."""
+    return f"{value:.4f}" if abs(value) < LARGE else f"{value:.4g}"
 
 
 def _interval(score: Mapping[str, Any]) -> str:
-    return f"{score['low']:.4f} to {score['high']:.4f}"
+    return f"{_figure(score['low'])} to {_figure(score['high'])}"
 
 
 def _difference(found: Mapping[str, Any] | None) -> str:
