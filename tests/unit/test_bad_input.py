@@ -178,7 +178,9 @@ def test_a_stage_says_what_is_wrong_in_one_line(
 def assert_refused(arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     found, out, err = run(arguments, capsys)
     assert found == code, err
-    assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err
+    *notes, last = err.splitlines()
+    assert out == "" and last.startswith("error: ") and err.endswith("\n"), err
+    assert all(note.startswith("turns are written in ") for note in notes), "sft says so before it reads anything"
     assert re.search(message, err), err
 
 
