@@ -139,10 +139,10 @@ CASES: dict[str, tuple[Case, int, str]] = {
         lambda toy, folder: ["evaluate", "--model", toy.resized, "--task", "questions", "--data", questions(folder)],
         DATA, r"resized: has no chat template \(a base model\?\)\. Give --prompt-format",
     ),
-    "bits of a GGUF file": (
+    "bits of a GGUF file that is cut off": (
         lambda toy, folder: ["evaluate", "--model", text_file(folder, "x.gguf", "GGUF"), "--task", "bits",
                              "--data", toy.zh],
-        DATA, r"x\.gguf: --task bits needs a model directory",
+        DATA, r"x\.gguf: is not a whole GGUF file",
     ),
     "a GGUF file that is none": (
         lambda toy, folder: ["evaluate", "--model", text_file(folder, "x.gguf", "no model"), "--task", "questions",
