@@ -23,7 +23,7 @@ from zhllm.infer.divergence import divergence, targets_of
 from zhllm.infer.importance import importance_of
 from zhllm.infer.probe import logits
 from zhllm.infer.streamed import StreamedModel
-from zhllm.model import gguf_blocks, gguf_stream
+from zhllm.model import gguf_blocks, gguf_stream, kquants
 from zhllm.model.directory import set_chat_template
 from zhllm.model.gguf_file import open_source
 from zhllm.model.gguf_proof import SourceWeights
@@ -281,6 +281,17 @@ def test_a_foreign_chat_template_is_refused_or_taken_as_it_is(toy: Toy, tmp_path
     out = stage("export", tmp_path / "out", model=model, type=["f16"], foreign_template=True)
     assert GgufFile(out / "model-f16.gguf").metadata["tokenizer.chat_template"] == foreign
     assert not (out / "Modelfile").exists()
+
+
+def test_the_report_says_whose_quantiser_it_was(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_llama = kquants.llama_quantize_chunk() is not None
+    said = []
+    for number in range(2):
+        out = stage("export", tmp_path / str(number), model=toy.resized, type=["q8_0"])
+        said.append((json.loads((out / "report.json").read_text())["quantizer"], (out / "report.html").read_text()))
+        monkeypatch.setattr("zhllm.model.kquants.llama_quantize_chunk", lambda: None)
+    assert [name for name, _ in said] == ["auto" if has_llama else "own", "own"]
+    assert ("ggml_quantize_chunk" in said[0][1]) == has_llama and "ggml_quantize_chunk" not in said[1][1]
 
 
 def test_settings_that_do_not_go_together(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
