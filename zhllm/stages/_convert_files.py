@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, repeat
+from itertools import repeat
 from pathlib import Path
 
+import numpy as np
 import orjson
 
 from zhllm.text.document import Rejected, UnreadableError
@@ -108,17 +109,16 @@ def _lines(file: SourceFile, piece: cut.Piece, format: Format, options: Options)
         batch = lines[first : first + _BATCH_LINES]
         values, line, start = _parsed(batch), piece.line + first, 0
         asked, answers = plain_columns(values if may_be_plain else repeat(None, len(batch)))
-        begins = list(accumulate((len(data) + 1 for data in batch), initial=offset))
-        offset = begins[-1]
+        ends = np.cumsum(list(map(len, batch))) + np.arange(1, len(batch) + 1) + offset
         for odd in [number for number, text in enumerate(asked) if not text]:
             yield Plain(line + start, asked[start:odd], answers[start:odd])
-            start, value = odd + 1, values[odd]
+            start, value, begins = odd + 1, values[odd], int(ends[odd]) - len(batch[odd]) - 1
             if isinstance(value, dict):
-                record = Record(line + odd, value, begins[odd])
-                yield from units_or_rejected(record, file.name, format, options)
+                yield from units_or_rejected(Record(line + odd, value, begins), file.name, format, options)
             else:
-                yield from _unusual(file, batch[odd], line + odd, begins[odd], format, options)
+                yield from _unusual(file, batch[odd], line + odd, begins, format, options)
         yield Plain(line + start, asked[start:], answers[start:])
+        offset = int(ends[-1])
 
 
 def _parsed(lines: Sequence[bytes]) -> list[object]:

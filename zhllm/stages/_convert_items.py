@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,14 @@ def texts_of(item: Item) -> list[str]:
         return [message["content"] for message in item.messages]
     texts = [message["content"] for message in item.prompt]
     return texts + [text for text in (item.chosen, item.rejected) if text is not None]
+
+
+Value = TypeVar("Value")
+
+
+def some(values: Sequence[Value], chosen: Sequence[int]) -> Sequence[Value]:
+    """The values of some records, of those of all, in order."""
+    return values if len(chosen) == len(values) else [values[number] for number in chosen]
 
 
 class Written(NamedTuple):
@@ -60,12 +68,10 @@ def _written_pairs(records: Records, pairs: Sequence[int]) -> Written:
     """The lines of pairs, told apart by their keys: a quote inside a text has a backslash before it."""
     if not pairs:
         return Written(b"", np.zeros(0, np.int64), [])
-    texts, starts = records.texts, records.starts
-    ids, sources = [records.ids[n] for n in pairs], [records.sources[n] for n in pairs]
-    asked, answers = [texts[starts[n]] for n in pairs], [texts[starts[n] + 1] for n in pairs]
+    ids, sources, firsts = some(records.ids, pairs), some(records.sources, pairs), some(records.starts[:-1], pairs)
     values = [
-        {"id": i, "messages": messages_of_pair(question, answer), "source": source}
-        for i, question, answer, source in zip(ids, asked, answers, sources, strict=True)
+        {"id": i, "messages": messages_of_pair(*records.texts[first : first + 2]), "source": source}
+        for i, first, source in zip(ids, firsts, sources, strict=True)
     ]
     lines = orjson.dumps(values)[1:-1].replace(_BETWEEN, _NEXT) + b"\n"
     ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1

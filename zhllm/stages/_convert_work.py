@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import compress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ from zhllm.stages._convert_items import (
     Item,
     keys_of,
     sample_of_item,
+    some,
     texts_of,
     written,
 )
@@ -228,11 +230,12 @@ class _PartWriter:
     def _write_items(self, kind: str, linted: Linted, block: _Block) -> None:
         """Write what no finding drops; all findings are counted."""
         records = linted.records
-        for number in [number for number, found in enumerate(linted.findings) if found]:
+        for number in compress(range(len(records)), linted.findings):
             self._found(kind, records[number], linted.findings[number], block.files[number], block.lines[number])
-        kept = [number for number, finding in enumerate(linted.dropped) if finding is None]
+        kept: Sequence[int] = range(len(records))
         self.summary.items[f"{kind}_made"] += len(records)
-        if len(kept) < len(records):
+        if any(linted.dropped):
+            kept = [number for number, finding in enumerate(linted.dropped) if finding is None]
             gone = Counter(finding for finding in linted.dropped if finding is not None)
             self.summary.items[f"{kind}_dropped"] += gone.total()
             self.summary.dropped.setdefault(kind, Counter()).update(gone)
@@ -244,9 +247,9 @@ class _PartWriter:
         rows = _rows_of(linted, kept)
         rows["digest"] = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
         rows["size"] = sizes
-        files = {name: self._number(name) for name in dict.fromkeys(block.files[number] for number in kept)}
-        rows["file"] = [files[block.files[number]] for number in kept]
-        rows["line"] = np.array(block.lines)[kept]
+        files = {name: self._number(name) for name in dict.fromkeys(some(block.files, kept))}
+        rows["file"] = [files[name] for name in some(block.files, kept)] if len(files) > 1 else self._number(*files)
+        rows["line"] = some(block.lines, kept)
         if self._lengths is not None and kind == CHATS:
             chats = (records[number] for number in kept)
             rows["tokens"] = self._lengths.of_conversations([c.messages for c in chats if isinstance(c, Chat)])
@@ -311,5 +314,5 @@ def _rows_of(linted: Linted, chosen: Sequence[int]) -> Rows:
     rows["chars"] = np.add.reduceat(linted.chars, starts[:-1])[chosen]
     rows["turns"] = np.minimum(np.diff(starts)[chosen], 65535)
     rows["tokens"] = -1
-    rows["language"] = [_LANGUAGES[linted.languages[number]] for number in chosen]
+    rows["language"] = list(map(_LANGUAGES.__getitem__, some(linted.languages, chosen)))
     return rows

@@ -19,15 +19,15 @@ from zhllm.text.lint.assistants import SIGNS
 from zhllm.text.lint.identity import SPEAKER, SPEAKING, SPEAKING_PERHAPS
 from zhllm.text.lint.tokens import TOKEN_SIGNS
 
-_DIGIT, _APART = "[0-9０-９]", r"[-‐‑‒–—－ \t()（）.．]{0,5}"
+_DIGIT, _APART = "[0-9０-９]", "[-‐‑‒–—－ \u00a0\u3000]"
 _PLATE = f"[{''.join(sorted(words('plate_provinces')))}][A-ZＡ-Ｚ]"
 # Written out: searching for the words in any case takes twice as long.
 _ACCOUNT = (
     "加[微薇vV]|[我+＋][微薇]|[微薇vV]信|扣扣|企鹅|[qQ][qQ群]|[vVwW][xX]|[wW][eE][cC][hH]|[ｖＶｗＷ][ｘＸ]|[ｑＱ]{2}"
 )
 _HEX = "[0-9a-fA-F０-９ａ-ｆＡ-Ｆ]"
-# Seven digits with at most five signs between two of them, four numbers with dots, a mailbox, a plate, an account.
-_LONG_NUMBER = rf"{_DIGIT}(?:{_APART}{_DIGIT}){{6}}"
+# Seven digits, or three, a sign and four, as `clean` has it; four numbers with dots, a mailbox, a plate, an account.
+_LONG_NUMBER = rf"{_DIGIT}{{7}}|{_DIGIT}{{3}}{_APART}{_DIGIT}{{4}}"
 _FOUR_NUMBERS = rf"{_DIGIT}(?:[.．]{_DIGIT}{{1,3}}){{3}}"
 _PERSONAL = "|".join((_LONG_NUMBER, _FOUR_NUMBERS, "[@＠]", _PLATE, f"[23２３]{_HEX}{{3}}:", _ACCOUNT))
 # A first byte of UTF-8 and a next one, read as Latin-1 or Windows-1252; control characters; what has no meaning.
