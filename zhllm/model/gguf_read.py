@@ -85,7 +85,18 @@ class GgufFile:
         if kind != ARRAY:
             return self._numbers(kind, 1)[0]
         kind, count = self._unpack("<IQ")
-        return [self._string() for _ in range(count)] if kind == STRING else self._numbers(kind, count)
+        return self._strings(count) if kind == STRING else self._numbers(kind, count)
+
+    def _strings(self, count: int) -> list[str]:
+        """`_string` many times, for a vocabulary has hundreds of thousands."""
+        held, at, length = self._bytes, self._at, struct.Struct("<Q").unpack_from
+        found = []
+        for _ in range(count):
+            start = at + 8
+            at = start + length(held, at)[0]
+            found.append(str(held[start:at], "utf-8"))
+        self._at = at
+        return found
 
     def _numbers(self, kind: int, count: int) -> list[Any]:
         found = np.frombuffer(self._bytes, NUMBERS[kind], count, self._at)
