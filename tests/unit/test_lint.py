@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from zhllm.text.chats import Chat, Preference
+from zhllm.text.clean.pii import KINDS
 from zhllm.text.lint.findings import DROPPED, FINDINGS
 from zhllm.text.lint.linter import Linted, LintSettings, lint
+from zhllm.text.lint.masking import with_identity_to_mask, with_masked_identity
 from zhllm.text.lint.turns import Records
 
 QUESTION = "请介绍一下合肥的天气。"
@@ -200,3 +202,11 @@ def test_evidence_stands_where_it_stood_before_masking() -> None:
 def test_every_finding_is_documented(readme: str) -> None:
     text = (Path(__file__).parents[2] / readme).read_text(encoding="utf-8")
     assert [name for name in FINDINGS if f"\n| `{name}` |" not in text] == []
+
+
+@pytest.mark.parametrize("source", ["a.jsonl", "tel.jsonl", "电话", "TEL.", "手机号：", "传真 ", "x-10"])
+def test_no_number_of_a_line_is_taken_for_one_of_a_telephone(source: str) -> None:
+    for number in ("1234567", "62345678", "6212345", "10623456"):
+        record = Chat(f"{source}#{number}", chat("好。").messages, source)
+        assert with_masked_identity(record, KINDS) == record
+        assert with_identity_to_mask(Records([record])) == []

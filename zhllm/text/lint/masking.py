@@ -65,7 +65,6 @@ def with_identity_to_mask(records: Records) -> list[int]:
     found = set[int]()
     if len(sources) != 1 or not _are_lines_of(sources[0], ids):
         named = Looks(ids).personal
-        # Lines are numbered with seven digits soon.
         scanned = scan([ids[number] for number in named])
         found = {named[doc] for doc, _, _ in scanned.places_of(with_personal_data(scanned))} if named else found
     if suspects := {sources[number] for number in Looks(sources).personal}:
@@ -77,9 +76,9 @@ def with_identity_to_mask(records: Records) -> list[int]:
 
 
 def _are_lines_of(source: str, ids: Sequence[str]) -> bool:
-    """Whether the ids are `source#123`, of six digits at most: nothing that is not in the source is in them."""
+    """Whether the ids are `source#123`, of eight digits at most: nothing that is not in the source is in them."""
     prefix, joined = f"{source}#", "\n".join(ids)
-    if not joined.startswith(prefix) or max(map(len, ids)) > len(prefix) + 6:
+    if not joined.startswith(prefix) or max(map(len, ids)) > len(prefix) + 8:
         return False
     rest = joined.replace(f"\n{prefix}", "")
     are_all = len(joined) - len(rest) == (len(ids) - 1) * (len(prefix) + 1)
