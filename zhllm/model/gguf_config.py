@@ -12,7 +12,7 @@ from typing import Any
 import gguf
 
 from zhllm.errors import DataError
-from zhllm.model.gguf_file import ARCHITECTURES
+from zhllm.model.gguf_file import ARCHITECTURES, permuted_heads
 from zhllm.model.gguf_read import GgufFile
 
 # The class that computes each architecture: Mistral's files are Llama's.
@@ -32,13 +32,7 @@ class GgufLayout:
 
     def heads(self, name: str) -> int | None:
         """The number of heads by which a tensor's rows are permuted; None for those kept in order."""
-        if self.architecture != "llama":
-            return None
-        if name.endswith(("q_proj.weight", "q_proj.bias")):
-            return int(self.config["num_attention_heads"])
-        if name.endswith(("k_proj.weight", "k_proj.bias")):
-            return int(self.config["num_key_value_heads"])
-        return None
+        return permuted_heads(self.architecture, self.config, name)
 
 
 def config_of(file: GgufFile) -> tuple[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ neighbouring pairs where transformers rotates halves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,7 @@ class Source:
 
     def heads(self, name: str) -> int | None:
         """The number of heads by which a tensor's rows are permuted; None for those kept in order."""
-        if self.architecture != "llama":
-            return None
-        if name.endswith(("q_proj.weight", "q_proj.bias")):
-            return int(self.config["num_attention_heads"])
-        if name.endswith(("k_proj.weight", "k_proj.bias")):
-            return int(self.config.get("num_key_value_heads") or self.config["num_attention_heads"])
-        return None
+        return permuted_heads(self.architecture, self.config, name)
 
 
 def open_source(folder: Path) -> Source:
@@ -105,6 +100,17 @@ def open_source(folder: Path) -> Source:
     if unknown:
         raise DataError(f"{folder}: {len(unknown)} tensors have no place in a {label} GGUF, e.g. {unknown[:3]}.")
     return Source(folder, config, weights, names, label)
+
+
+def permuted_heads(architecture: str, config: Mapping[str, Any], name: str) -> int | None:
+    """The heads by which llama.cpp's order of a tensor's rows differs from transformers'; None where it does not."""
+    if architecture != "llama":
+        return None
+    if name.endswith(("q_proj.weight", "q_proj.bias")):
+        return int(config["num_attention_heads"])
+    if name.endswith(("k_proj.weight", "k_proj.bias")):
+        return int(config.get("num_key_value_heads") or config["num_attention_heads"])
+    return None
 
 
 def permute(rows: Array, heads: int) -> Array:
