@@ -176,8 +176,17 @@ def _make(stage: Stage, config: Config, out: Path, key: dict[str, Any]) -> Resul
             f"-o {out}: the disk is full ({error.filename or error.strerror}). Nothing was finished. Free some "
             "space, or choose another disk, and run the same command again."
         ) from error
+    finally:
+        _drop_empty(partial, manifest.MARK)
+        _drop_empty(manifest.checkpoints_of(out), KEY_FILE)
     shutil.rmtree(manifest.checkpoints_of(out), ignore_errors=True)
     return Result(made, was_up_to_date=False)
+
+
+def _drop_empty(folder: Path, mark: str) -> None:
+    """Delete a folder of ours that a failed stage left with nothing in it but our mark."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} == {mark}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _report_change(out: Path, key: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pydantic import Field
 from zhllm import manifest
 from zhllm.config import Config, InputPath
 from zhllm.errors import ConfigError, DataError, StageError
-from zhllm.stage import Stage, execute
+from zhllm.stage import Metrics, Stage, execute
 
 
 class CopyConfig(Config):
@@ -57,6 +58,15 @@ def test_a_failing_stage_leaves_only_its_partial_folder(tmp_path: Path, source: 
     with pytest.raises(StageError, match="thirteen"):
         execute(COPY, CopyConfig(source=source, times=13), tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.partial", "source.txt"]
+
+
+def test_a_stage_that_refuses_its_input_leaves_nothing(tmp_path: Path, source: Path) -> None:
+    def refuse(config: CopyConfig, out: Path) -> Metrics:
+        raise DataError("not this")
+
+    with pytest.raises(DataError, match="not this"):
+        execute(replace(COPY, run=refuse, resumable=True), CopyConfig(source=source), tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["source.txt"]
 
 
 def test_a_full_disk_is_one_line_also_where_the_manifest_is_written(
