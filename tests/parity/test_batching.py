@@ -16,7 +16,7 @@ from zhllm.errors import ConfigError, DataError, StageError
 from zhllm.infer.batching import Batcher
 from zhllm.infer.live_adapters import LiveAdapters
 from zhllm.infer.probe import adapted_logits, logits_of
-from zhllm.infer.sampling import Sampling, draw, until_stop
+from zhllm.infer.sampling import Sampling, draw, until_stop, without_tail
 from zhllm.model.transformers_model import open_model
 
 CONTEXT = 200
@@ -188,6 +188,23 @@ def test_stop_strings_are_never_shown(parts: list[str], stops: list[str], shown:
 
     ends: list[str | None] = []
     assert ("".join(collected()), ends) == (shown, [found])
+
+
+@pytest.mark.parametrize(
+    ("parts", "tail", "shown"),
+    [
+        (["三年。 "], " ", ["三年。"]),
+        (["三年。", " "], " ", ["三年。"]),
+        (["a", " ", "b", " "], " ", ["a", " b"]),
+        (["a  "], " ", ["a "]),
+        ([" "], " ", []),
+        (["x\n", "\n"], "\n\n", ["x"]),
+        (["x\n", "y"], "\n\n", ["x", "\ny"]),
+        (["x\n"], "\n\n", ["x", "\n"]),
+    ],
+)
+def test_what_a_format_writes_before_its_end_token_is_not_shown(parts: list[str], tail: str, shown: list[str]) -> None:
+    assert list(without_tail(iter(parts), tail)) == shown
 
 
 def an_adapter(out: Path, folder: Path, seed: int, rows: int = 0, **settings: Any) -> Path:

@@ -133,6 +133,19 @@ def until_stop(parts: Iterator[str], stops: Sequence[str]) -> Generator[str, Non
     return None
 
 
+def without_tail(parts: Iterator[str], tail: str) -> Iterator[str]:
+    """The parts without the `tail` that they may end with; what may be it is held back until it is not."""
+    held = ""
+    for part in parts:
+        held += part
+        kept = len(tail) if held.endswith(tail) else _overlap(held, tail)
+        if ready := held[: len(held) - kept]:
+            yield ready
+            held = held[len(ready) :]
+    if held and held != tail:
+        yield held
+
+
 def _overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that begins `stop`."""
     longest = min(len(text), len(stop) - 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from zhllm.errors import DataError
-from zhllm.infer.sampling import Sampling
+from zhllm.infer.sampling import Sampling, without_tail
 from zhllm.model.chat_templates import recognise
 from zhllm.model.directory import chat_template
 from zhllm.text.prompt_format import FORMATS, Message, PromptFormat
@@ -108,18 +108,23 @@ class LocalEngine(Engine):
     def write(
         self, prompt: Sequence[int], sampling: Sampling, adapter: str | None = None, is_chat: bool = True
     ) -> Written:
-        """What follows the prompt; of a chat without the space before it, and up to the format's stop strings."""
-        return Written(len(prompt), partial(self._parts, prompt, sampling, adapter, is_chat))
+        """What follows the prompt; of a chat without the space before it, and up to the format's stop strings.
+
+        What the format writes between an answer and its end token (a space in llama2) is left out too.
+        """
+        parts = partial(self._parts, prompt, sampling, adapter, is_chat)
+        tail = self.chat_format.tail if is_chat else ""
+        return Written(len(prompt), (lambda written: without_tail(parts(written), tail)) if tail else parts)
 
     def stream(self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None) -> Written:
         """The answer as it is written."""
         return self.write(self.chat_prompt(messages), sampling, adapter)
 
     def fitting(self, ids: list[int], model: Path) -> list[int]:
-        """The ids of a prompt; DataError where there is no room for an answer."""
+        """The ids of a prompt; PromptTooLongError where there is no room for an answer."""
         if len(ids) >= self.context:
             limit = f"{model} reads {self.context} with its answer"
-            raise DataError(f"the prompt has {len(ids)} tokens, but {limit}. Shorten it.")
+            raise PromptTooLongError(f"the prompt has {len(ids)} tokens, but {limit}. Shorten it.")
         return ids
 
     def stops(self, sampling: Sampling, is_chat: bool) -> tuple[str, ...]:
