@@ -147,6 +147,12 @@ def test_plain_completions_and_embeddings(url: str) -> None:
     assert sum(x * x for x in plain.data[0].embedding) == pytest.approx(1)
 
 
+def test_texts_that_cannot_be_embedded_are_named(url: str) -> None:
+    for given, field, message in ((["a", ""], "input.1", "is empty"), ("保修" * 600, "input", "Shorten it")):
+        status, answer = raw(url, json.dumps({"input": given}).encode(), "/v1/embeddings")
+        assert status == 400 and answer["error"]["param"] == field and message in answer["error"]["message"], answer
+
+
 def test_sixty_four_streams_at_once_lose_nothing(url: str) -> None:
     with ThreadPoolExecutor(64) as pool:
         found = list(pool.map(lambda n: streamed(url, seed=n, temperature=0.5)[:2], range(64)))

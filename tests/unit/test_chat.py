@@ -226,6 +226,6 @@ def test_what_is_pasted_into_a_terminal_is_one_question() -> None:
 def _until(fd: int, sign: bytes) -> bytes:
     seen = b""
     while sign not in seen:
-        assert select.select([fd], [], [], 20)[0], seen
+        assert select.select([fd], [], [], 60)[0], seen
         seen += os.read(fd, 4096)
     return seen

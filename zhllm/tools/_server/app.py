@@ -12,8 +12,9 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import orjson
@@ -23,7 +24,7 @@ from starlette.exceptions import HTTPException
 
 from zhllm.errors import DataError, ZhllmError
 from zhllm.infer.remote import RemoteEngine
-from zhllm.infer.writing import Engine, LocalEngine, Written
+from zhllm.infer.writing import Engine, LocalEngine, PromptTooLongError, Written
 from zhllm.tools._server.gate import Gate, Settings, as_response
 from zhllm.tools._server.proxy import add_proxy
 from zhllm.tools._server.requests import (
@@ -37,6 +38,7 @@ from zhllm.tools._server.requests import (
 )  # fmt: skip
 from zhllm.tools._server.service import Service
 
+T = TypeVar("T")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
 
@@ -112,7 +114,7 @@ def _add_writing(app: FastAPI, service: Service, engine: LocalEngine) -> None:
         texts, adapter = asked.texts(), service.adapter_of(asked)
         service.check_room()
         async with service.place():
-            working = service.in_thread(engine.embed, texts, adapter)
+            working = service.in_thread(_fitting, partial(engine.embed, adapter=adapter), texts, "input")
             vectors, tokens = await service.while_wanted(request, working)
         service.counters.tokens.update(prompt=tokens)
         encode = _base64 if asked.encoding_format == "base64" else list
@@ -121,12 +123,13 @@ def _add_writing(app: FastAPI, service: Service, engine: LocalEngine) -> None:
         return _json({"object": "list", "model": asked.model or service.settings.name, "data": data, "usage": usage})
 
 
-def _fitting(make_ids: Callable[[Any], list[int]], what: Any, param: str) -> list[int]:
-    """The ids of a prompt; what the engine says of one that is too long, as a RequestError."""
+def _fitting(work: Callable[[Any], T], what: Any, param: str) -> T:
+    """The ids of a prompt, or the vectors of texts; one that is too long is a RequestError, as the engine says it."""
     try:
-        return make_ids(what)
+        return work(what)
     except DataError as error:
-        raise RequestError(str(error), param, "context_length_exceeded") from error
+        code = "context_length_exceeded" if isinstance(error, PromptTooLongError) else None
+        raise RequestError(str(error), param, code) from error
 
 
 def _base64(vector: Sequence[float]) -> str:

@@ -162,7 +162,9 @@ class EmbeddingsAsked(Checked):
         found = [self.input] if isinstance(self.input, str) else self.input
         for place, text in enumerate(found):
             if not text:
-                raise RequestError("is empty", "input" if isinstance(self.input, str) else f"input.{place}")
+                raise RequestError(
+                    "a text to embed is empty", "input" if isinstance(self.input, str) else f"input.{place}"
+                )
         return found
 
 
