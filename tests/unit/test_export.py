@@ -297,8 +297,9 @@ def test_the_report_says_whose_quantiser_it_was(toy: Toy, tmp_path: Path, monkey
 def test_settings_that_do_not_go_together(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="--max-bpc-increase is measured on your text"):
         make(ExportConfig, {"model": toy.base, "max_bpc_increase": "1%"})
-    with pytest.raises(ConfigError, match="max_bpc_increase"):
-        make(ExportConfig, {"model": toy.base, "text": [toy.zh], "max_bpc_increase": "a little"})
+    for wrong in ("a little", "1", 1, "-1%", "１%", "1%\n", 0.01, True):
+        with pytest.raises(ConfigError, match=rf"^--max-bpc-increase {wrong}: write a share, such as 1%\.$"):
+            make(ExportConfig, {"model": toy.base, "text": [toy.zh], "max_bpc_increase": wrong})
     with pytest.raises(ConfigError, match="which must differ"):
         make(ExportConfig, {"model": toy.base, "adapter": [Path("a/lora"), Path("b/lora")]})
     monkeypatch.setattr("zhllm.model.kquants.llama_quantize_chunk", lambda: None)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+import re
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from zhllm.config import Config, InputPath, InputPaths, Role
 
 Type = Literal["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_k_s", "q4_0", "q3_k_m", "q2_k"]
+
+
+def _as_written(value: Any) -> Any:
+    """A number of a YAML file as text, so that it is told what a share looks like as a flag is."""
+    return str(value) if isinstance(value, int | float) else value
 
 
 class ExportConfig(Config):
@@ -21,9 +27,8 @@ class ExportConfig(Config):
     name: str = Field("model", pattern=r"^[\w.-]+$", description="File name before the type.")
     text: InputPaths = Field((), description="Text to prove and measure quality on (held out, best).")
     text_tokens: int = Field(2048, ge=64, description="How many tokens of --text are read.")
-    max_bpc_increase: str | None = Field(
+    max_bpc_increase: Annotated[str | None, BeforeValidator(_as_written)] = Field(
         None,
-        pattern=r"^\d+(\.\d+)?%$",
         description="Write the smallest of --type (of all, without it) whose bits per character on --text are at "
         "most this much above the source's, e.g. 1%.",
     )
@@ -46,6 +51,8 @@ class ExportConfig(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> ExportConfig:
+        if self.max_bpc_increase is not None and not re.fullmatch(r"[0-9]+(\.[0-9]+)?%", self.max_bpc_increase):
+            raise ValueError(f"--max-bpc-increase {self.max_bpc_increase}: write a share, such as 1%.")
         if self.max_bpc_increase is not None and not self.text:
             raise ValueError("--max-bpc-increase is measured on your text: give --text too.")
         names = [path.name for path in self.adapter]
