@@ -30,7 +30,7 @@ class ExportConfig(Config):
     max_bpc_increase: Annotated[str | None, BeforeValidator(_as_written)] = Field(
         None,
         description="Write the smallest of --type (of all, without it) whose bits per character on --text are at "
-        "most this much above the source's, e.g. 1%.",
+        "most this far from the source's, e.g. 1%, above or below: fewer tell of a changed model, too.",
     )
     imatrix: InputPaths = Field(
         (), description="Calibration text: quantise so that what the model uses on it keeps the smallest errors."

@@ -112,14 +112,15 @@ def write_files(
         row["bpc_increase"] = row["bits_per_char"] / own["bits_per_char"] - 1
         say(f"{path.name}: {row['bytes']:,} bytes, {row['bits_per_weight']:.2f} bits a weight, "
             f"mean KL {row['kl_mean']:.2g}, {row['bpc_increase']:+.2%} bits per character")  # fmt: skip
-        if limit is not None and row["bpc_increase"] <= limit:
+        # Either way: damage can make a tuned model better at plain text.
+        if limit is not None and abs(row["bpc_increase"]) <= limit:
             break
         if limit is not None:
             row["kept"] = False
             path.unlink()
     kept = [kind for kind, row in rows.items() if row["kept"]]
     if not kept:
-        best = min(rows, key=lambda kind: rows[kind]["bpc_increase"])
+        best = min(rows, key=lambda kind: abs(rows[kind]["bpc_increase"]))
         raise ProofError(
             f"no type keeps bits per character within {config.max_bpc_increase} of the source's: the nearest is {best} "
             f"with {rows[best]['bpc_increase']:+.2%}. Allow more, or add larger types to --type."
