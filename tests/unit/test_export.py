@@ -286,6 +286,18 @@ def test_a_foreign_chat_template_is_refused_or_taken_as_it_is(toy: Toy, tmp_path
     assert not (out / "Modelfile").exists()
 
 
+def test_a_base_without_a_chat_template_is_told_that_there_is_no_modelfile(
+    toy: Toy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = random_model(tmp_path / "model", toy.extended)
+    out = stage("export", tmp_path / "out", model=model, type=["f16"])
+    assert not (out / "Modelfile").exists()
+    assert "has no chat template: no Modelfile is written" in capfd.readouterr().err
+    set_chat_template(model, FORMATS["plain"].jinja())
+    assert (stage("export", tmp_path / "2", model=model, type=["f16"]) / "Modelfile").exists()
+    assert "Modelfile" not in capfd.readouterr().err
+
+
 def test_the_report_says_whose_quantiser_it_was(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_llama = kquants.llama_quantize_chunk() is not None
     said = []

@@ -43,6 +43,8 @@ def template_of(config: ExportConfig, tokenizer: Tokenizer) -> tuple[PromptForma
 
     template = chat_template(config.model)
     if template is None:
+        if types_of(config):
+            say(f"{config.model}: has no chat template: no Modelfile is written; sft gives a model one.")
         return None, None
     found = format_of(template) if config.foreign_template else recognise(template, template_tokens(tokenizer))
     if found is not None:
