@@ -120,6 +120,12 @@ def test_the_chinese_table_has_the_same_commands() -> None:
     assert all(len(row) == 3 and all(row) for row in chinese)
 
 
+@pytest.mark.parametrize("doc", [ENGLISH, CHINESE], ids=["english", "chinese"])
+def test_the_line_of_tools_names_every_tool(doc: Path) -> None:
+    line = doc.read_text(encoding="utf-8").split("<!-- /stages -->\n")[1].strip().splitlines()[0]
+    assert sorted(_SPAN.findall(line)) == sorted(f"zhllm {name}" for name in TOOLS)
+
+
 def test_both_readmes_have_the_same_structure() -> None:
     english, chinese = (list(commands(doc)) for doc in (ENGLISH, CHINESE))
     assert english == chinese and len(english) > 20
