@@ -94,7 +94,12 @@ class Reference:
             self.model.check_names(set(source.names))
         except DataError as error:
             raise DataError(f"{source.folder}: {error}") from error
-        window = min(WINDOW, self.model.config.max_position_embeddings - CONTINUED - 1)
+        window = min(WINDOW, source.context_tokens - CONTINUED - 1)
+        if window < 2:
+            raise DataError(
+                f"{source.folder}: reads {source.context_tokens} tokens (sliding_window, max_position_embeddings); "
+                f"the proof needs {CONTINUED + 3}."
+            )
         self.sample = sample_of(tokenizer, paths, tokens, window)
         self.weights = SourceWeights(source)
         self.hidden = self.model.hidden(self.sample.ids, self.weights)

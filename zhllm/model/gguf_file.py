@@ -65,6 +65,12 @@ class Source:
         """Whether the head is the embedding matrix."""
         return HEAD not in self.weights.specs
 
+    @property
+    def context_tokens(self) -> int:
+        """The longest text of which llama.cpp computes what transformers does."""
+        longest, window = int(self.config["max_position_embeddings"]), sliding_window(self.config)
+        return longest if window is None else min(longest, window)
+
     def mixture(self, file_type: str, has_importance: bool = False) -> Mixture:
         """Which type each tensor gets in a file of this type."""
         heads = int(self.config["num_attention_heads"])
@@ -90,6 +96,10 @@ def open_source(folder: Path) -> Source:
         raise DataError(f"{folder}: architecture {given}; export knows {', '.join(ARCHITECTURES)}.")
     arch, label = found[0]
     rope_kind(config)
+    try:
+        sliding_window(config)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
     weights = Checkpoint(folder)
     names_of = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
     # Older Llama checkpoints hold the rotary frequencies, which every engine computes itself.
@@ -100,6 +110,32 @@ def open_source(folder: Path) -> Source:
     if unknown:
         raise DataError(f"{folder}: {len(unknown)} tensors have no place in a {label} GGUF, e.g. {unknown[:3]}.")
     return Source(folder, config, weights, names, label)
+
+
+# What transformers takes where a config of these names no window.
+_USUAL_WINDOW = 4096
+_USUAL_FULL_LAYERS = 28
+
+
+def sliding_window(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a layer attends to, itself among them; None where each layer attends to all before it.
+
+    DataError for a window that is no number of tokens. Source: transformers' configs of Mistral, Qwen2 and Qwen3.
+    """
+    kind = config.get("model_type")
+    if kind in ("qwen2", "qwen3"):
+        layers = config.get("layer_types")
+        if layers is None:
+            every = config["num_hidden_layers"] <= config.get("max_window_layers", _USUAL_FULL_LAYERS)
+            layers = () if every else ("sliding_attention",)
+        if not config.get("use_sliding_window") or "sliding_attention" not in layers:
+            return None
+    elif kind != "mistral":
+        return None
+    window = config.get("sliding_window", _USUAL_WINDOW)
+    if window is not None and (type(window) is not int or window < 1):
+        raise DataError(f"sliding_window {window!r} is no number of tokens. Look at config.json.")
+    return window
 
 
 def permuted_heads(architecture: str, config: Mapping[str, Any], name: str) -> int | None:
@@ -131,7 +167,7 @@ def add_model(writer: GGUFWriter, source: Source, name: str, file_type: str) -> 
     heads = config["num_attention_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
     writer.add_name(name)
-    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_context_length(source.context_tokens)
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(source.layers)
     writer.add_feed_forward_length(config["intermediate_size"])

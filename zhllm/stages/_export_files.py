@@ -101,6 +101,11 @@ def write_files(
     """Write and prove the files; the report of them all, and which were kept."""
     from zhllm.infer.fidelity import Reference
 
+    if source.context_tokens < source.config["max_position_embeddings"]:
+        say(
+            f"{config.model}: the files read {source.context_tokens:,} tokens at once: beyond the model's sliding "
+            "window llama.cpp would compute something else."
+        )
     reference = Reference(source, tokenizer, config.text, config.text_tokens)
     encoder = encoder_of(config, reference)
     own = reference.figures()
@@ -131,6 +136,7 @@ def write_files(
         "kept": kept,
         "quantizer": encoder.engine,
         "importance_matrix": bool(encoder.importance),
+        "context_tokens": source.context_tokens,
         "sample": {"tokens": reference.sample.tokens, "chars": reference.sample.chars,
                    "windows": len(reference.sample.ids), "own_text": reference.sample.is_own},
         "source": own,
@@ -154,7 +160,7 @@ def encoder_of(config: ExportConfig, reference: Reference) -> Encoder:
 
     importance = {}
     if config.imatrix:
-        window = min(WINDOW, reference.model.config.max_position_embeddings)
+        window = min(WINDOW, reference.source.context_tokens)
         text = sample_of(reference.tokenizer, config.imatrix, config.imatrix_tokens, window)
         importance = importance_of(reference.model, reference.source, text.ids)
         say(f"importance of {len(importance)} matrices' channels from {text.tokens:,} tokens")

@@ -74,5 +74,6 @@ def _facts(report: Mapping[str, Any]) -> list[list[page.Cell]]:
     return [
         ["quantiser", whose[report["quantizer"]]],
         ["importance matrix", "yes" if report["importance_matrix"] else "no"],
+        ["context", f"{report['context_tokens']:,} tokens"],
         ["text", f"{sample['chars']:,} characters, {sample['tokens']:,} tokens, {sample['windows']:,} windows"],
     ]
