@@ -34,7 +34,7 @@ LEAST_SHARED_BYTES = GIB // 4
 TRAIN = ("pretrain", "sft")
 # Packages that are imported by another name than they are installed by.
 INSTALLED_AS = {"google.protobuf": "protobuf", "opencc": "OpenCC", "yaml": "pyyaml"} | {
-    name: name.replace("_", "-") for name in ("flash_attn", "liger_kernel")
+    name: name.replace("_", "-") for name in ("flash_attn", "liger_kernel", "lm_eval")
 }
 # What these import themselves, without which they do not work here.
 WITH = {"sentencepiece": ("google.protobuf",), "transformers": ("jinja2",)}
@@ -42,9 +42,11 @@ WITH = {"sentencepiece": ("google.protobuf",), "transformers": ("jinja2",)}
 # importing it: told of only where a stage that was asked for uses it.
 OPTIONAL: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bitsandbytes": ("--optimizer with 8bit or paged, 4-bit weights", "pip install bitsandbytes", TRAIN),
+    "datasets": ("--harness", "pip install 'zhllm[harness]'", ()),
     "fastapi": ("the HTTP server", "pip install fastapi uvicorn", ()),
     "flash_attn": ("flash attention kernels", "pip install flash-attn", ()),
     "liger_kernel": ("fused kernels, on GPUs", "pip install liger-kernel", ()),
+    "lm_eval": ("--harness", "pip install 'zhllm[harness]'", ()),
     "ray": ("--engine ray", "pip install 'zhllm[cluster]'", ()),
     "swanlab": ("--track swanlab", "pip install swanlab", TRAIN),
     "tensorboard": ("--track tensorboard", "pip install tensorboard", TRAIN),
