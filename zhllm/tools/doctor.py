@@ -51,6 +51,7 @@ OPTIONAL: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "swanlab": ("--track swanlab", "pip install swanlab", TRAIN),
     "tensorboard": ("--track tensorboard", "pip install tensorboard", TRAIN),
     "tiktoken": ("comparing token ids with tiktoken's", "pip install tiktoken", ()),
+    "tqdm": ("--harness", "pip install 'zhllm[harness]'", ()),
     "trl": ("PPO and GRPO", "pip install trl", ()),
     "wandb": ("--track wandb", "pip install wandb", TRAIN),
     "xllamacpp": ("asking llama.cpp itself, GGUF files", "pip install 'zhllm[llama]'", ("export", "evaluate")),
