@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,24 +114,84 @@ def digest(path: Path) -> str:
     return _digest_map(manifest.files)
 
 
-def check_trained_on(adapter: Path, base: Path) -> None:
+def look_for(was: str, wanted: str, *beside: Path) -> tuple[Path | None, dict[Path, str]]:
+    """The stage's folder that a manifest names by a path and a digest, also after the whole run was moved or copied.
+
+    Looked for where it stood (`was`), then by its name beside each of the folders `beside`. Returns the first with that
+    digest, or None, and what is wrong with each place that was looked at before.
+    """
+    looked: dict[Path, str] = {}
+    name, seen = Path(was).name, set()
+    for place in [Path(was), *(_parent_of(folder) / name for folder in beside)] if name else []:
+        if place.resolve() in seen:
+            continue
+        seen.add(place.resolve())
+        wrong = _differs(place, wanted)
+        if not wrong:
+            return place, looked
+        looked[place] = wrong
+    return None, looked
+
+
+NOT_COMPARED = "not compared: no stage wrote it"
+
+
+def _differs(place: Path, wanted: str) -> str:
+    """Why a place does not hold the stage's folder of that digest; "" where it does."""
+    try:
+        if not place.exists():
+            return "not there"
+        if not (place / NAME).is_file():
+            return NOT_COMPARED
+        return "" if digest(place) == wanted else "another digest"
+    except DataError:
+        return "changed after the stage wrote it"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _parent_of(folder: Path) -> Path:
+    return folder.parent if folder.name not in ("", "..") else folder.resolve().parent
+
+
+def check_trained_on(
+    adapter: Path, base: Path, given: str | None = None, is_merge: Callable[[Path], bool] | None = None
+) -> None:
     """DataError where an adapter's manifest names another model than `base` as the one it was trained on.
 
-    An adapter without a manifest is another tool's. A base without one that stands where that model stood is
-    not read whole to compare digests.
+    An adapter without a manifest is another tool's. `given` is the digest of `base`; without it, a base without a
+    manifest that stands where that model stood is not read whole to compare. Of adapters that are merged one after
+    the other, `is_merge` says whether a folder is the merge of `base` and those before this one: that will do too.
     """
     made = read(adapter) if adapter.is_dir() else None
     trained_on = made.key.get("inputs", {}).get("model") if made is not None else None
     if made is None or not trained_on:
         return
-    was = (made.made_by.get("input_paths", {}).get("model") or ["?"])[0]
-    if Path(was).resolve() == base.resolve() and read(base) is None:
+    was = (made.made_by.get("input_paths", {}).get("model") or [""])[0]
+    if given is None and was and Path(was).resolve() == base.resolve() and read(base) is None:
         return
-    if (given := digest(base)) != trained_on[0]:
-        raise DataError(
-            f"{adapter}: was trained on another model ({was}, digest {str(trained_on[0])[:12]}) than {base} "
-            f"(digest {given[:12]}). Give the model it was trained on."
-        )
+    given = given or digest(base)
+    if given == trained_on[0]:
+        return
+    place, looked = look_for(was, trained_on[0], adapter, base)
+    if place is not None and is_merge is not None and is_merge(place):
+        return
+    raise DataError(
+        f"{adapter}: was trained on another model ({was or '?'}, digest {trained_on[0][:12]}) than {base} "
+        f"(digest {given[:12]}). {_advice(adapter, base, place, looked, is_merge is not None)}"
+    )
+
+
+def _advice(adapter: Path, base: Path, place: Path | None, looked: Mapping[Path, str], is_stacked: bool) -> str:
+    merge = f"the merge of {base} and the adapters before this one"
+    if place is not None:
+        return f"{f'{place} is not {merge}. ' if is_stacked else ''}Give the model it was trained on: {place}."
+    places = ", ".join(f"{at} ({wrong})" for at, wrong in looked.items()) or "its manifest has no path"
+    return (
+        f"That model was looked for and is not at hand: {places}. "
+        + (f"Without it nobody can tell whether it is {merge}. " if is_stacked else "")
+        + f"Put it beside {adapter}, or give the model it was trained on."
+    )
 
 
 def partial_of(out: Path) -> Path:

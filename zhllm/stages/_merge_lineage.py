@@ -20,27 +20,32 @@ def check_lineage(model: Path, adapters: Sequence[Path]) -> None:
     """
     given = manifest.digest(model)
     for number, adapter in enumerate(adapters):
-        made = manifest.read(adapter)
-        trained_on = made.key["inputs"].get("model", [None])[0] if made is not None else given
-        if made is None or trained_on == given:
-            continue
-        was = made.made_by.get("input_paths", {}).get("model", ["?"])[0]
-        if number and _is_merge_of(Path(was), str(trained_on), given, adapters[:number]):
-            _check_stackable(adapter)
-            continue
-        raise DataError(
-            f"{adapter}: was trained on another model ({was}, digest {str(trained_on)[:12]}) than {model} "
-            f"(digest {given[:12]}). Give the model it was trained on."
-        )
+        before = adapters[:number]
+
+        def follows(merged: Path, adapter: Path = adapter, before: Sequence[Path] = before) -> bool:
+            found = _is_merge_of(merged, given, before)
+            if found:
+                _check_stackable(adapter)
+            return found
+
+        manifest.check_trained_on(adapter, model, given, follows if before else None)
 
 
-def _is_merge_of(merged: Path, digest: str, base: str, adapters: Sequence[Path]) -> bool:
-    """Whether a folder, still as it was, is the merge of this base and these adapters in this order."""
-    made = manifest.read(merged) if merged.is_dir() else None
-    if made is None or made.key["stage"] != "merge" or manifest.digest(merged) != digest:
+def _is_merge_of(merged: Path, base: str, adapters: Sequence[Path]) -> bool:
+    """Whether a folder is the merge of a base and these adapters in this order, at once or merge by merge."""
+    made = manifest.read(merged)
+    if made is None or made.key["stage"] != "merge":
         return False
     inputs = made.key["inputs"]
-    return bool(inputs.get("model") == [base] and inputs.get("adapter") == [manifest.digest(path) for path in adapters])
+    used = inputs.get("adapter") or []
+    count = len(adapters) - len(used)
+    if not used or count < 0 or used != [manifest.digest(path) for path in adapters[count:]]:
+        return False
+    if not count:
+        return bool(inputs.get("model") == [base])
+    was = (made.made_by.get("input_paths", {}).get("model") or [""])[0]
+    earlier, _ = manifest.look_for(was, inputs["model"][0], merged)
+    return earlier is not None and _is_merge_of(earlier, base, adapters[:count])
 
 
 def _check_stackable(adapter: Path) -> None:
@@ -72,36 +77,41 @@ def check_tokenizers(model: Path, adapters: Sequence[Path]) -> None:
             )
 
 
-def upstream(folders: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Path | None, str, manifest.Manifest | None]]:
-    """(role, path, digest, manifest) of every input behind some folders, nearest first, each digest once.
+def upstream(folders: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, str, str, manifest.Manifest | None]]:
+    """(role, name, digest, manifest) of every input behind some folders, nearest first, each digest once.
 
-    A folder that is gone, or is not what it was, has no path and no manifest.
+    Inputs are where the manifests say, or beside the folder whose manifest names them. One that is gone, or is not
+    what it was, has no manifest, and its name says so.
     """
-    queue: list[tuple[str, Path | None, str]] = [(role, path, manifest.digest(path)) for role, path in folders]
+    line: list[tuple[str, str, str, Path | None]] = [
+        (role, path.name, manifest.digest(path), path) for role, path in folders
+    ]
     seen = set()
-    while queue:
-        role, path, digest = queue.pop(0)
+    while line:
+        role, name, digest, path = line.pop(0)
         if digest in seen:
             continue
         seen.add(digest)
         made = manifest.read(path) if path is not None and path.is_dir() else None
-        yield role, path, digest, made
-        if made is None:
+        yield role, name, digest, made
+        if made is None or path is None:
             continue
         paths = made.made_by.get("input_paths", {})
         for field, digests in made.key.get("inputs", {}).items():
             for given, was in zip(digests, paths.get(field, []) or [""] * len(digests), strict=False):
-                queue.append((field, *_still_there(given, was)))
+                line.append((field, *_at_hand(given, was, path)))
 
 
-def _still_there(given: str, was: str) -> tuple[Path | None, str]:
-    name, _, digest = given.rpartition("=")
-    path = Path(was.removeprefix(f"{name}=") if name else was)
-    try:
-        found = bool(was) and (path / manifest.NAME).is_file() and manifest.digest(path) == digest
-    except (DataError, OSError):
-        found = False
-    return (path if found else None), digest
+def _at_hand(given: str, was: str, named_by: Path) -> tuple[str, str, Path | None]:
+    """(name, digest, path) of an input, from its digest and its path in the manifest of the folder `named_by`."""
+    label, _, digest = given.rpartition("=")
+    was = was.removeprefix(f"{label}=") if label else was
+    path, looked = manifest.look_for(was, digest, named_by)
+    name = Path(was).name
+    if path is None:
+        remark = manifest.NOT_COMPARED if manifest.NOT_COMPARED in looked.values() else "not at hand"
+        name = f"{name} ({remark})".strip()
+    return name, digest, path
 
 
 def card(model: Path, adapters: Sequence[Path], facts: dict[str, Any]) -> str:
@@ -113,9 +123,8 @@ def card(model: Path, adapters: Sequence[Path], facts: dict[str, Any]) -> str:
     lines += [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
     lines += ["", "## Lineage", ""]
     line = [("model", model), *(("adapter", path) for path in adapters)]
-    for role, path, digest, made in upstream(line):
+    for role, name, digest, made in upstream(line):
         stage = f"`{made.key['stage']}`" if made is not None else "no manifest"
-        name = path.name if path is not None else "(not at hand)"
         lines += [f"### {role}: {name}", "", f"{stage}, digest `{digest}`", ""]
         if made is not None:
             lines += ["| setting or result | value |", "|---|---|"]
