@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
+from typing import Any
 
 from zhllm.page import Html, escape, number
 
 WIDTH, HEIGHT, TOP, BOTTOM = 520.0, 310.0, 36.0, 54.0
 # Text is laid out for the larger size that narrow screens get (16 units, a digit about 9 wide).
 _DIGIT = 9.0
+_LINE = 16.0
 _COLOURS = 6
 # Beyond these a double's own arithmetic gets in the way of the axis.
 _LARGEST, _SMALLEST = 1e100, 1e-100
@@ -66,13 +68,9 @@ def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, title:
     if not whole:
         return _figure(title, Html('<p class="note">No data.</p>\n'))
     frame = _Frame.around([(a, b) for _, a, b in whole], x, y)
-    drawn = [frame.axes(x, y)]
-    for index, (name, a, b) in enumerate(whole):
-        drawn += _dots(frame, [(a, b)], index, (name, x.title, y.title))
-        is_right = frame.x.at(a) > (frame.x.start + frame.x.end) / 2
-        side, anchor = (-9, "end") if is_right else (9, "start")
-        place = f'x="{frame.x.at(a) + side:.1f}" y="{frame.y.at(b) - 7:.1f}"'
-        drawn.append(f'<text {place} text-anchor="{anchor}">{escape(name)}</text>')
+    dots = (_dots(frame, [(a, b)], n, (name, x.title, y.title)) for n, (name, a, b) in enumerate(whole))
+    drawn = [frame.axes(x, y), *chain.from_iterable(dots)]
+    drawn += _names([(name, frame.x.at(a), frame.y.at(b)) for name, a, b in whole], frame)
     about = f"{title or y.title}: {', '.join(name for name, *_ in whole)}"
     return _figure(title, _svg(about, drawn), _lost(len(held) - len(whole)))
 
@@ -351,15 +349,40 @@ def _thinned(points: Sequence[Point]) -> Iterator[Point]:
 def _dots(frame: _Frame, points: Sequence[Point], index: int, names: tuple[str, str, str]) -> Iterator[str]:
     """What the pointer finds: every point of a short series, evenly spread ones of a long series."""
     name, x, y = map(escape, names)
-    few = len(points) <= _DOTS_UP_TO
     stride = max(1, math.ceil(len(points) / _HOVERS))
     chosen = sorted({*range(0, len(points), stride), len(points) - 1}) if points else []
     for a, b in (points[i] for i in chosen):
         hint = f"{name}\n{x}: {number(_plain(a))}\n{y}: {number(_plain(b))}"
-        style = (
-            f'class="dot c{index % _COLOURS + 1}" r="3.5"' if few else f'class="hover c{index % _COLOURS + 1}" r="6"'
-        )
+        kind, radius = ("dot", "3.5") if len(points) <= _DOTS_UP_TO else ("hover", "6")
+        style = f'class="{kind} c{index % _COLOURS + 1}" r="{radius}"'
         yield f'<circle {style} cx="{frame.x.at(a):.1f}" cy="{frame.y.at(b):.1f}"><title>{hint}</title></circle>'
+
+
+def _names(dots: Sequence[tuple[str, float, float]], frame: _Frame) -> Iterator[str]:
+    """The name of each dot beside it, moved off the other dots and the names before it, then with a line to it."""
+    taken: list[tuple[float, float, float]] = []
+    for name, x, y in sorted(dots, key=lambda dot: dot[2]):
+        width, is_right = _DIGIT * len(name), x > (frame.x.start + frame.x.end) / 2
+        lefts = (x - 9 - width, x + 9) if is_right else (x + 9, x - 9 - width)
+        heights = [y - 7, *(y + 4 + n * way for n in range(len(dots) * 4) for way in (-4, 4))]
+        inside = [a for a in lefts if frame.x.start <= a <= WIDTH - width]
+        places = [(a, a + width, v) for v in heights if TOP + 8 <= v <= frame.y.start - 2 for a in inside]
+        usual = (lefts[0], lefts[0] + width, y - 7)
+        left, right, at = next((place for place in places if _is_free(place, (name, x, y), dots, taken)), usual)
+        taken.append((left, right, at))
+        near, anchor = (left, "start") if left > x else (right, "end")
+        if abs(at - y) > _LINE:
+            yield f'<path class="axis" opacity=".4" d="M{x:.1f} {y:.1f}L{near:.1f} {at - 4:.1f}"/>'
+        yield f'<text x="{near:.1f}" y="{at:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
+
+
+def _is_free(place: tuple[float, float, float], own: tuple[str, float, float], dots: Any, taken: Any) -> bool:
+    """Whether a name with these ends and this line covers no dot and no name, and stands nearest to its own dot."""
+    left, right, at = place
+    if any(abs(at - line) < _LINE and left < b and right > a for a, b, line in taken):
+        return False
+    away = (math.hypot(max(left - x, 0, x - right), at - 4 - y) for name, x, y in dots if (name, x, y) != own)
+    return min(away, default=math.inf) > (12 if abs(at - own[2]) > _LINE else math.hypot(9, at - 4 - own[2]))
 
 
 def _column(frame: _Frame, low: float, high: float, count: int) -> str:

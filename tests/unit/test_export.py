@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -154,7 +155,10 @@ def test_every_type_of_its_own_quantiser_is_written_and_reported(toy: Toy, tmp_p
     assert rows["q8_0"]["bits_per_weight"] == pytest.approx(8.5, abs=0.1)
     assert rows["q4_k_m"]["kl_p99"] <= rows["q4_k_m"]["kl_max"]
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "公司-7b" in page and all(f"<td>{kind}</td>" in page for kind in types) and page.count("<svg") >= 2
+    assert "公司-7b" in page and all(f"<td>{kind}</td>" in page for kind in types) and page.count("<svg") == 2
+    named = [set(re.findall(r"<text [^>]*>(\w+)</text>", svg)) & set(types) for svg in page.split("<svg")[1:]]
+    assert named == [set(types) - {"f32"}, set(types)] and "not in the first chart: f32." in page
+    assert "kept" not in page and 'class="legend"' not in page
     assert "FROM ./公司-7b-f32.gguf" in (out / "Modelfile").read_text(encoding="utf-8")
 
 
@@ -186,6 +190,8 @@ def test_the_smallest_type_within_the_limit_is_kept(toy: Toy, tmp_path: Path, mo
     out = stage("export", tmp_path / "out", max_bpc_increase="1%", **settings)
     assert [path.name for path in out.glob("*.gguf")] == ["model-q8_0.gguf"]
     report = report_of(out)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<td>q8_0, kept</td>" in page and "<td>q4_0</td>" in page
     assert report["kept"] == ["q8_0"] and list(report["types"]) == ["q4_0", "q4_k_m", "q8_0"]
     assert stage("export", tmp_path / "2", max_bpc_increase="2.5%", **settings).joinpath("model-q4_k_m.gguf").exists()
     increases["q4_0"] = increases["q4_k_m"] = -0.025  # a damaged model, though better at this text

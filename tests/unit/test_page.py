@@ -225,3 +225,19 @@ def test_a_scatter_names_its_dots_inside_the_frame() -> None:
     assert (named["q4_k_m"].get("text-anchor"), named["f16"].get("text-anchor")) == ("start", "end")
     assert len(list(made.iter("circle"))) == 3 and "1 point" in etree.tostring(made, encoding="unicode")
     assert "No data" in scatter([], Axis("MB"), Axis("KL"))
+
+
+def test_the_names_of_a_crowd_of_dots_cover_neither_each_other_nor_a_dot() -> None:
+    crowd = [(f"q{n}_k_m", 4.5 + n / 10, 0.5 - n / 50) for n in range(6)] + [("f16", 16, 1.0), ("bf16", 16, 0.99)]
+    made = etree.fromstring(scatter(crowd, Axis("bits"), Axis("share")))
+    boxes = []
+    for text in made.iter("text"):
+        if (name := str(text.text)) in dict.fromkeys(c[0] for c in crowd):
+            x, y, width = float(text.get("x")), float(text.get("y")), 9 * len(name)
+            left = x if text.get("text-anchor") == "start" else x - width
+            boxes.append((left, left + width, y))
+    assert len(boxes) == len(crowd) and all(a >= 0 and b <= 520 for a, b, _ in boxes)
+    for place, (a, b, y) in enumerate(boxes):
+        assert all(abs(y - v) >= 12 or a >= d or b <= c for c, d, v in boxes[place + 1 :])
+        for dot in made.iter("circle"):
+            assert not (a < float(dot.get("cx")) < b and y - 12 < float(dot.get("cy")) < y + 3)

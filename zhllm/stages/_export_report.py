@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from zhllm import chart, page
-from zhllm.chart import Axis, Series
-from zhllm.page import Column, Html, Page, Tile, number, percent
+from zhllm.chart import Axis
+from zhllm.page import Column, Html, Page, Tile, percent
 
 Row = Mapping[str, Any]
 
@@ -29,34 +29,41 @@ def html_of(name: str, report: Mapping[str, Any]) -> str:
 
 
 def _tile(kind: str, row: Row) -> Tile:
-    return Tile(kind, f"{row['bytes'] / 1e6:,.1f} MB", f"bits per character {percent(row['bpc_increase'], 2, True)}")
+    return Tile(kind, f"{row['bytes'] / 1e6:,.1f} MB", f"bits per character {_change(row)}")
 
 
 def _charts(types: Mapping[str, Row]) -> list[Html]:
-    size = Axis("bits a weight", from_zero=True)
+    size = Axis("bits a weight", log=True)
+    same = [kind for kind, row in types.items() if row["kl_mean"] < _NO_DIVERGENCE]
     charts = []
-    for title, axis, field in (
-        ("Divergence from the source", Axis("mean KL in nats", log=True), "kl_mean"),
-        ("Same likeliest token", Axis("share of tokens"), "top1_agreement"),
+    for title, axis, field, left_out in (
+        ("Divergence from the source", Axis("mean KL in nats", log=True), "kl_mean", same),
+        ("Same likeliest token", Axis("share of tokens"), "top1_agreement", []),
     ):
-        series = [Series(kind, [(row["bits_per_weight"], row[field])]) for kind, row in types.items()]
-        charts.append(chart.line_chart(series, size, axis, title))
-    return [page.grid(*charts)]
+        dots = [(kind, row["bits_per_weight"], row[field]) for kind, row in types.items() if kind not in left_out]
+        charts.append(chart.scatter(dots, size, axis, title))
+    told = page.note(f"Without divergence, so not in the first chart: {', '.join(same)}.")
+    return [page.grid(*charts), *[told] * bool(same)]
+
+
+# Nats that are rounding of the comparison itself.
+_NO_DIVERGENCE = 1e-8
 
 
 def _tables(report: Mapping[str, Any], types: Mapping[str, Row]) -> list[Html]:
     columns: list[str | Column] = [
-        "type", "MB", Column("bits a weight", 2), Column("KL mean", 5), Column("KL 99 %", 4), Column("KL max", 3),
-        "top-1", Column("bits per character", 4), "change", Column("RMS Δp", 4), "kept",
+        "type", Column("MB", 1), Column("bits/weight", 2), Column("KL mean", 5), Column("KL 99 %", 4),
+        Column("KL max", 3), "top-1", Column("bits/char", 4), "change", Column("RMS Δp", 4),
     ]  # fmt: skip
     rows: list[list[page.Cell]] = [
-        ["source", None, None, 0.0, 0.0, 0.0, percent(1), report["source"]["bits_per_char"], "–", 0.0, ""]
+        ["source", None, None, 0.0, 0.0, 0.0, percent(1), report["source"]["bits_per_char"], "–", 0.0]
     ]
+    chosen = not all(row["kept"] for row in types.values())
     for kind, row in types.items():
+        name = f"{kind}, kept" if chosen and row["kept"] else kind
         rows.append(
-            [kind, number(row["bytes"] / 1e6, 1), row["bits_per_weight"], row["kl_mean"], row["kl_p99"], row["kl_max"],
-             percent(row["top1_agreement"]), row["bits_per_char"], percent(row["bpc_increase"], 2, True),
-             row["rms_delta_p"], "yes" if row["kept"] else "no"]
+            [name, row["bytes"] / 1e6, row["bits_per_weight"], *(_nil(row[f"kl_{n}"]) for n in ("mean", "p99", "max")),
+             percent(row["top1_agreement"]), row["bits_per_char"], _change(row), _nil(row["rms_delta_p"])]
         )  # fmt: skip
     return [
         page.table(columns, rows),
@@ -65,6 +72,16 @@ def _tables(report: Mapping[str, Any], types: Mapping[str, Row]) -> list[Html]:
             "probability of the token that really follows moves. Bits per character: lower is better."
         ),
     ]
+
+
+def _nil(value: float) -> float:
+    """The value, rounding of the comparison itself as zero."""
+    return 0.0 if value < _NO_DIVERGENCE else value
+
+
+def _change(row: Row) -> str:
+    """The change of bits per character to a hundredth of a per cent."""
+    return percent(round(row["bpc_increase"], 4), 2, True)
 
 
 def _facts(report: Mapping[str, Any]) -> list[list[page.Cell]]:
