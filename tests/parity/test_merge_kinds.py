@@ -183,23 +183,46 @@ def test_bytes_do_not_depend_on_workers_and_shards_hold_all(toy: Toy, tmp_path: 
     assert whole.specs == parts.specs and all(np.array_equal(whole.raw(n), parts.raw(n)) for n in whole.specs)
 
 
-def test_a_proof_of_changed_values_fails(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_proof_of_changed_values_fails(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
     """Two roundings instead of one are seen in the sampled rows, though no logit tells."""
     from zhllm.errors import ProofError
     from zhllm.model import merge_blocks
 
-    model = random_model(tmp_path / "model", toy.extended, dtype="bfloat16")
+    model = random_model(tmp_path / "model", toy.extended, dtype=dtype)
     path = adapter(tmp_path / "a", model)
     apply = merge_blocks.Change.apply
 
     def twice(self: Any, weight: torch.Tensor, first: int) -> torch.Tensor:
-        gain = apply(self, torch.zeros_like(weight), first).bfloat16().float()
-        return weight + gain  # as peft's merge: the product is rounded, then the sum
+        gain = apply(self, torch.zeros_like(weight), first)
+        if dtype == "float32":
+            return weight + gain * (1 + 1.2e-5)  # moves logits by less than the limit of float32
+        return weight + gain.bfloat16().float()  # as peft's merge: the product is rounded, then the sum
 
     monkeypatch.setattr(merge_blocks.Change, "apply", twice)
-    with pytest.raises(ProofError, match=r"times as far from the exact merge as one rounding to BF16 allows"):
+    kind = {"bfloat16": "BF16", "float32": "F32"}[dtype]
+    with pytest.raises(ProofError, match=f"from the exact merge as float32 sums and one rounding to {kind} allow"):
         stage("merge", tmp_path / "out", model=model, adapter=[path])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_float32_results_are_told_within_a_step(toy: Toy, tmp_path: Path, dtype: str) -> None:
+    """Float32 sums are seldom float64's bit for bit: only a coarser dtype rounds the difference away."""
+    model = random_model(tmp_path / "model", toy.extended)
+    out = stage("merge", tmp_path / "out", model=model, adapter=[adapter(tmp_path / "a", model)], dtype=dtype)
+    rounding = json.loads((out / "merge_report.json").read_text())["rounding"]
+    made, card = manifest.read(out), (out / "README.md").read_text()
+    assert made is not None and made.metrics["correctly_rounded"] == rounding["correctly_rounded"]
+    lines = [line for line in card.splitlines() if "float64" in line]
+    if dtype == "bfloat16":
+        assert rounding["correctly_rounded"] > 0.99 and "within_one_step" not in {*rounding, *made.metrics}
+        assert lines[0].startswith("| sampled values equal to float64 rounded once |")
+        return
+    assert rounding["correctly_rounded"] < 0.9 < rounding["within_one_step"] == made.metrics["within_one_step"] <= 1
+    assert lines[0].startswith("| sampled values within one float32 step of float64 rounded once |")
+    assert lines[1].startswith("| sampled values equal to float64 rounded once (sums are float32) |")
+    assert 0 < rounding["largest_share_of_limit"] < 0.5 and lines[0] != lines[1] and "may be off | 0." in card
 
 
 def test_an_adapter_of_the_merge_before_it_follows_it(toy: Toy, tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ def run(config: MergeConfig, out: Path) -> Metrics:
     LoRA, rsLoRA, DoRA, new rows, modules_to_save, trained tokens and biases; peft's adapters and zhllm's.
     The model is never in memory. Proves: base and tokenizer are those the adapters were trained with;
     every adapter tensor was used; logits of the merged model equal those of base + adapters on a probe;
-    sampled values are the exact ones rounded once. For QLoRA adapters the report has the loss on the
-    full-precision and on the dequantised base.
+    sampled values are float64's but for the error of float32 sums and one rounding. For QLoRA adapters
+    the report has the loss on the full-precision and on the dequantised base.
 
     \b
     zhllm merge --model resized --adapter pretrained -o merged
@@ -112,7 +112,7 @@ def run(config: MergeConfig, out: Path) -> Metrics:
         "modules_updated": sum(not target.is_copy or target.whole is not None for target in plan.targets),
         "adapter_tensors_used": plan.used,
         **{key: value for key, value in report.items() if isinstance(value, (int, float)) and key != "untied"},
-        "correctly_rounded": report["rounding"]["correctly_rounded"],
+        **{name: share for name, share in report["rounding"].items() if not name.startswith("sampled")},
         **{name: value for name, value in report.get("quantised_base", {}).items() if name.startswith("loss")},
     }
     write_card(config, plan, report, out)
@@ -241,10 +241,22 @@ def write_card(config: MergeConfig, plan: Plan, report: dict[str, Any], out: Pat
         "largest logit difference to base + adapters": report["largest_logit_difference"],
         "of logits up to": report["logit_scale"],
         "greedy agreement on the probe": report["greedy_agreement"],
-        "sampled values equal to float64 rounded once": report["rounding"]["correctly_rounded"],
+        **rounding_facts(report["rounding"]),
         **{key.replace("_", " "): value for key, value in report.get("quantised_base", {}).items()},
     }
     (out / "README.md").write_text(card(config.model, config.adapter, facts), encoding="utf-8")
 
 
-STAGE = Stage("merge", 4, MergeConfig, run)
+def rounding_facts(rounding: dict[str, Any]) -> dict[str, float]:
+    """What the card says of the sampled values; float32 sums may be a step of float32 off, and seldom one of bf16."""
+    equal = "sampled values equal to float64 rounded once"
+    if "within_one_step" not in rounding:
+        return {equal: rounding["correctly_rounded"]}
+    return {
+        "sampled values within one float32 step of float64 rounded once": rounding["within_one_step"],
+        f"{equal} (sums are float32)": rounding["correctly_rounded"],
+        "their largest error, as a share of what float32 sums may be off": rounding["largest_share_of_limit"],
+    }
+
+
+STAGE = Stage("merge", 5, MergeConfig, run)
