@@ -116,6 +116,16 @@ def test_an_empty_folder_and_an_unknown_column_are_refused(tmp_path: Path) -> No
         read_sets([path], Columns())
 
 
+@pytest.mark.parametrize(
+    ("answer", "place"), [("C", 2), ("c", 2), ("Ｃ", 2), ("（C）", 2), ("(c)", 2), ("B.", 1), ("D、", 3), ("(A)一", 3)]
+)
+def test_an_answer_may_stand_in_brackets(tmp_path: Path, answer: str, place: int) -> None:
+    content = f"题目,A,B,C,D,答案\n甲？,一,二,三,(A)一,{answer}\n"
+    (tmp_path / "a.csv").write_text(content, encoding="utf-8")
+    (found,) = read_sets([tmp_path / "a.csv"], Columns())
+    assert found.questions[0].answer == place
+
+
 def test_data_are_told_apart(tmp_path: Path) -> None:
     folder = write_cmmlu(tmp_path / "cmmlu")
     questions = write_jsonl(tmp_path / "q.jsonl", [{"question": "甲？", "answer": "乙"}])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from zhllm.errors import DataError
 from zhllm.text.document import Rejected
@@ -249,4 +250,7 @@ def _index(answer: Any, options: Sequence[str], where: str) -> int:
         return LETTERS.index(written.upper())
     if options.count(written) == 1:
         return options.index(written)
+    letter = normalize("NFKC", written).strip("()[].、。 ").upper()  # （C）, Ｃ, C.
+    if len(letter) == 1 and letter in LETTERS[: len(options)]:
+        return LETTERS.index(letter)
     raise DataError(f"{where}: the answer {answer!r} is no option (A to {LETTERS[len(options) - 1]}).")
