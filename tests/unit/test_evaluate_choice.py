@@ -358,3 +358,13 @@ def test_the_table_of_categories_takes_the_mean_of_subjects(model: Path, tmp_pat
     both = [found["subjects"][name].value for name in ("chinese_history", "law")]
     assert found["categories"]["Humanities"].value == pytest.approx(sum(both) / 2)
     assert overall(result).n == 12
+
+
+def test_questions_that_stand_there_twice_are_told(model: Path, tmp_path: Path) -> None:
+    rows = ["甲？,一,二,三,四,A", "乙？,一,二,三,四,B", "甲？,四,三,二,一,A", "甲？,一,二,三,五,A"]
+    for name, content, wanted in (("twice", rows, ["1 of 4 questions stand there"]), ("once", rows[:2], [])):
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join(["题目,A,B,C,D,答案", *content]) + "\n", encoding="utf-8")
+        out = stage("evaluate", tmp_path / name, model=model, task=["choice"], data=[path])
+        notes = [note for note in read_scores(out)["notes"]["model"] if "more than once" in note]
+        assert len(notes) == len(wanted) and all(want in note for want, note in zip(wanted, notes, strict=True))

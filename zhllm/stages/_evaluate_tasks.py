@@ -120,7 +120,14 @@ def fallback_of(config: EvaluateConfig, subject: Subject) -> str | None:
 
 def choice(config: EvaluateConfig, subject: Subject, sets: Sequence[Any]) -> TaskResult:
     """Multiple choice by log-likelihood, under each way of scoring that was asked for."""
-    return _choices(config, subject, sets, "choice")
+    result = _choices(config, subject, sets, "choice")
+    asked = [(question.question, frozenset(question.options)) for subset in sets for question in subset.questions]
+    if again := len(asked) - len(set(asked)):
+        result.notes.append(
+            f"{again} of {len(asked)} questions stand there more than once: the intervals count them as so many "
+            "answers and are too narrow."
+        )
+    return result
 
 
 def own(config: EvaluateConfig, subject: Subject, made: tuple[Sequence[Any], dict[str, int]]) -> TaskResult:
