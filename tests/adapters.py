@@ -12,11 +12,16 @@ from transformers import AutoModelForCausalLM
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def adapter(folder: Path, model: Path, seed: int = 0, **settings: Any) -> Path:
-    """A LoRA adapter as peft saves it, with every matrix (and DoRA's magnitudes) far from its start."""
+def untrained(model: Path, **settings: Any) -> Any:
+    """A model with a LoRA adapter of peft's on it that has learnt nothing yet."""
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     config = LoraConfig(**{"r": 4, "lora_alpha": 12, "target_modules": TARGETS, "task_type": "CAUSAL_LM", **settings})
-    adapted = get_peft_model(base, config)
+    return get_peft_model(base, config)
+
+
+def adapter(folder: Path, model: Path, seed: int = 0, **settings: Any) -> Path:
+    """A LoRA adapter as peft saves it, with every matrix (and DoRA's magnitudes) far from its start."""
+    adapted = untrained(model, **settings)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in adapted.named_parameters():

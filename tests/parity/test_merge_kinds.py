@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapters import TARGETS
-from peft import LoraConfig, get_peft_model
+from adapters import untrained
 from safetensors.torch import load_file, save_file
 from test_merge import in_float64
 from toys import Toy, random_model, stage
@@ -67,9 +66,7 @@ UNTIED = ("tied, LoRA of the embedding", "tied, LoRA of the head", "tied, the em
 
 def adapter(folder: Path, model: Path, seed: int = 0, **settings: Any) -> Path:
     """An adapter as peft saves it; everything in it that learns is far from its start."""
-    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    config = LoraConfig(**{"r": 4, "lora_alpha": 12, "target_modules": TARGETS, "task_type": "CAUSAL_LM", **settings})
-    adapted = get_peft_model(base, config)
+    adapted = untrained(model, **settings)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in adapted.named_parameters():
