@@ -10,14 +10,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import Any
 
+from zhllm.chart_names import DIGIT, Dot, Room, beside
 from zhllm.page import Html, escape, number
 
 WIDTH, HEIGHT, TOP, BOTTOM = 520.0, 310.0, 36.0, 54.0
-# Text is laid out for the larger size that narrow screens get (16 units, a digit about 9 wide).
-_DIGIT = 9.0
-_LINE = 16.0
 _COLOURS = 6
 # Beyond these a double's own arithmetic gets in the way of the axis.
 _LARGEST, _SMALLEST = 1e100, 1e-100
@@ -70,7 +67,8 @@ def scatter(points: Sequence[tuple[str, float, float]], x: Axis, y: Axis, title:
     frame = _Frame.around([(a, b) for _, a, b in whole], x, y)
     dots = (_dots(frame, [(a, b)], n, (name, x.title, y.title)) for n, (name, a, b) in enumerate(whole))
     drawn = [frame.axes(x, y), *chain.from_iterable(dots)]
-    drawn += _names([(name, frame.x.at(a), frame.y.at(b)) for name, a, b in whole], frame)
+    room = Room(frame.x.start, frame.x.end, WIDTH, TOP + 8, frame.y.start - 2)
+    drawn += beside([Dot(name, frame.x.at(a), frame.y.at(b)) for name, a, b in whole], room)
     about = f"{title or y.title}: {', '.join(name for name, *_ in whole)}"
     return _figure(title, _svg(about, drawn), _lost(len(held) - len(whole)))
 
@@ -267,7 +265,7 @@ class _Frame:
     def around(cls, points: Sequence[Point], x: Axis, y: Axis) -> _Frame:
         """The frame that holds the points, with room for the labels of its ticks."""
         down = _up_scale([b for _, b in points], y)
-        left = _DIGIT * max(map(len, _labels(down.ticks, y.log)), default=1) + 12
+        left = DIGIT * max(map(len, _labels(down.ticks, y.log)), default=1) + 12
         return cls(_across_scale([a for a, _ in points], x, left), down)
 
     def axes(self, x: Axis, y: Axis) -> str:
@@ -310,7 +308,7 @@ def _across_scale(values: Sequence[float], axis: Axis, left: float) -> _Scale:
     right = WIDTH - 12
     for count in (7, 6, 5, 4, 3, 2):
         ticks = _log_ticks(low, high, count) if axis.log else _linear_ticks(low, high, count, whole)
-        widths = [_DIGIT * len(label) for label in _labels(ticks, axis.log)]
+        widths = [DIGIT * len(label) for label in _labels(ticks, axis.log)]
         right = WIDTH - max(10.0, widths[-1] / 2 if widths else 0.0)
         left = max(left, widths[0] / 2 if widths else 0.0)
         if sum(widths) + 18 * len(widths) <= right - left:
@@ -356,33 +354,6 @@ def _dots(frame: _Frame, points: Sequence[Point], index: int, names: tuple[str, 
         kind, radius = ("dot", "3.5") if len(points) <= _DOTS_UP_TO else ("hover", "6")
         style = f'class="{kind} c{index % _COLOURS + 1}" r="{radius}"'
         yield f'<circle {style} cx="{frame.x.at(a):.1f}" cy="{frame.y.at(b):.1f}"><title>{hint}</title></circle>'
-
-
-def _names(dots: Sequence[tuple[str, float, float]], frame: _Frame) -> Iterator[str]:
-    """The name of each dot beside it, moved off the other dots and the names before it, then with a line to it."""
-    taken: list[tuple[float, float, float]] = []
-    for name, x, y in sorted(dots, key=lambda dot: dot[2]):
-        width, is_right = _DIGIT * len(name), x > (frame.x.start + frame.x.end) / 2
-        lefts = (x - 9 - width, x + 9) if is_right else (x + 9, x - 9 - width)
-        heights = [y - 7, *(y + 4 + n * way for n in range(len(dots) * 4) for way in (-4, 4))]
-        inside = [a for a in lefts if frame.x.start <= a <= WIDTH - width]
-        places = [(a, a + width, v) for v in heights if TOP + 8 <= v <= frame.y.start - 2 for a in inside]
-        usual = (lefts[0], lefts[0] + width, y - 7)
-        left, right, at = next((place for place in places if _is_free(place, (name, x, y), dots, taken)), usual)
-        taken.append((left, right, at))
-        near, anchor = (left, "start") if left > x else (right, "end")
-        if abs(at - y) > _LINE:
-            yield f'<path class="axis" opacity=".4" d="M{x:.1f} {y:.1f}L{near:.1f} {at - 4:.1f}"/>'
-        yield f'<text x="{near:.1f}" y="{at:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
-
-
-def _is_free(place: tuple[float, float, float], own: tuple[str, float, float], dots: Any, taken: Any) -> bool:
-    """Whether a name with these ends and this line covers no dot and no name, and stands nearest to its own dot."""
-    left, right, at = place
-    if any(abs(at - line) < _LINE and left < b and right > a for a, b, line in taken):
-        return False
-    away = (math.hypot(max(left - x, 0, x - right), at - 4 - y) for name, x, y in dots if (name, x, y) != own)
-    return min(away, default=math.inf) > (12 if abs(at - own[2]) > _LINE else math.hypot(9, at - 4 - own[2]))
 
 
 def _column(frame: _Frame, low: float, high: float, count: int) -> str:
