@@ -2,7 +2,9 @@
 
 Distractors are of the same kind and come from other paragraphs of the same corpus. Questions are made in rounds: in
 each a word is the answer once, and wrong options are the answers of the same round. So who knows only which words are
-frequent, long or large gets no more than chance. Nothing is drawn by luck: the same texts give the same questions.
+frequent, long or large gets no more than chance. Each place holds the right option as often as any other, of every
+kind and of all, so that who always says the same letter gets chance and not more. Nothing is drawn by luck: the same
+texts give the same questions.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from random import Random
 
@@ -45,7 +48,8 @@ def own_documents(texts: Sequence[str], most: int) -> tuple[list[Subject], dict[
         for kind, group, words in dict.fromkeys(_gaps(paragraph)):
             if paragraph.count(words) == 1:
                 places[kind].setdefault(group, {}).setdefault(words, []).append(number)
-    subjects, possible = [], {}
+    subjects: list[Subject] = []
+    possible: dict[str, int] = {}
     for kind in KINDS:
         asked = sorted(_questions(paragraphs, places[kind]), key=lambda found: found[0])
         # Paragraphs that differ in the masked word alone, as dates of acts do, have no one answer.
@@ -54,7 +58,8 @@ def own_documents(texts: Sequence[str], most: int) -> tuple[list[Subject], dict[
         possible[kind] = len(every)
         step = max(1.0, len(every) / most)
         if chosen := [every[int(i * step)] for i in range(min(most, len(every)))]:
-            subjects.append(Subject(kind, tuple(chosen)))
+            before = sum(len(subject.questions) for subject in subjects)
+            subjects.append(Subject(kind, _dealt(kind, chosen, before)))
     return subjects, possible
 
 
@@ -97,7 +102,22 @@ def _round(paragraphs: Sequence[str], answers: dict[str, int], rng: Random) -> I
         others = list(islice((other for other in rest if other not in paragraph), OPTIONS - 1))
         if len(others) < OPTIONS - 1:
             continue
-        options = [word, *others]
-        rng.shuffle(options)
+        rng.shuffle(others)
         question = f"下面的空格应填什么？{paragraph.replace(word, MASK)}"
-        yield answers[word], Choice(question, tuple(options), options.index(word), paragraph[:20])
+        yield answers[word], Choice(question, (word, *others), 0, paragraph[:20])
+
+
+def _dealt(kind: str, questions: Sequence[Choice], before: int) -> tuple[Choice, ...]:
+    """The questions with their right options, which stand first, at places of a shuffled deck.
+
+    The deck goes on where that of the `before` questions of other kinds ended: the places are as even over all kinds
+    as within one. The order depends on all questions, so that none tells the place of the next.
+    """
+    places = [(before + number) % OPTIONS for number in range(len(questions))]
+    Random("\n".join((kind, *(choice.question for choice in questions)))).shuffle(places)
+    return tuple(_placed(choice, place) for choice, place in zip(questions, places, strict=True))
+
+
+def _placed(choice: Choice, place: int) -> Choice:
+    right, *others = choice.options
+    return replace(choice, options=(*others[:place], right, *others[place:]), answer=place)

@@ -102,4 +102,4 @@ def table(out: Path) -> list[str]:
     return table_lines(out)
 
 
-STAGE = Stage("evaluate", 3, EvaluateConfig, run, table=table)
+STAGE = Stage("evaluate", 4, EvaluateConfig, run, table=table)
