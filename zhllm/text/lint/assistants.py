@@ -50,25 +50,41 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"(?:(?<=by\s)MiniMax|(?<=由)\s?MiniMax)", r"海螺\s?AI|MiniMax"),
     (r"(?:LLaMA-Factory)", r"MindGPT"),
 )  # fmt: skip
+# What these are called in ASCII, as texts of full-width letters spell it, too: ＣｈａｔＧＰＴ.
+_IN_ASCII = (
+    "ChatGPT", "CHATGPT", "GPT", "OpenAI", "Claude", "Anthropic", "Bard", "Gemini", "PaLM", "Google", "DeepMind",
+    "LLaMA", "Llama", "Meta", "Facebook", "ERNIE", "Baidu", "Qwen", "Alibaba", "GLM", "ChatGLM", "Kimi", "Moonshot", "Doubao",
+    "DeepSeek", "Hunyuan", "Tencent", "Huawei", "Baichuan", "InternLM", "MOSS", "Vicuna", "Copilot", "Microsoft",
+    "Siri", "Apple", "Alexa", "Mistral", "Grok", "xAI", "MiniMax",
+)  # fmt: skip
+_WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 PLACEHOLDER_NAME = r"(?:\{\{\s?name\s?\}\}|<NAME>)"
 PLACEHOLDER_MAKER = r"(?:\{\{\s?author\s?\}\}|<AUTHOR>)"
 
 
 def _any_of(patterns: Iterable[str]) -> str:
     # \b is no end of a name before Chinese, whose characters are letters to `re`.
-    return r"(?<![A-Za-z])(?:" + "|".join(patterns).replace(r"\b", "(?![A-Za-z0-9])") + ")"
+    any_of = "|".join(patterns).replace(r"\b", "(?![A-Za-z0-9])")
+    return rf"(?<![A-Za-z])(?:{any_of}{_wide_spellings(any_of)})"
+
+
+def _wide_spellings(pattern: str) -> str:
+    """Alternatives for the names in full-width letters of those that a pattern matches, perhaps with a version."""
+    names = [name.translate(_WIDE) for name in _IN_ASCII if re.fullmatch(pattern, name)]
+    version = "(?:[－—-]?[０-９][０-９．]*[ｏＯ]?)?"
+    return rf"|(?<![Ａ-Ｚａ-ｚ])(?:{'|'.join(names)}){version}(?![Ａ-Ｚａ-ｚ０-９])" if names else ""
 
 
 FAMILIES = tuple(_any_of(family) for family in _FAMILIES)
 NAMES = _any_of(names for _, names in _FAMILIES)
 MAKERS = _any_of(maker for maker, _ in _FAMILIES)
 # Also a word, a person, an animal: alone they tell nothing.
-COMMON = re.compile(
-    r"(?:Claude|Gemini|Bard|Llama|Kimi|豆包|盘古|混元|百川|MOSS|BELLE|Alpaca|通义|文心|Siri|Alexa|日日新|Grok)\Z"
-)
+_COMMON = "Claude|Gemini|Bard|Llama|Kimi|豆包|盘古|混元|百川|MOSS|BELLE|Alpaca|通义|文心|Siri|Alexa|日日新|Grok"
+COMMON = re.compile(rf"(?:{_COMMON}|{_COMMON.replace('|', ' ').translate(_WIDE).replace(' ', '|')})\Z")
 # What stands near a claim to be an assistant.
 TRADE = re.compile(
-    rf"人工智[能慧]|[语語]言模型|大模型|助手|聊天|[机機]器人|\bA\.?I\b|AI|assistant|chat\s?bot|language model|{MAKERS}",
+    rf"人工智[能慧]|[语語]言模型|大模型|助手|聊天|[机機]器人|\bA\.?I\b|AI|ＡＩ|assistant|chat\s?bot|language model"
+    rf"|{MAKERS}",
     re.IGNORECASE,
 )
 # Without one of these a text names none of them: looked for in whole blocks of texts.
@@ -86,4 +102,5 @@ SIGNS = (
     "上海人工智能实验室", "Shanghai AI Lab", "复旦", "Fudan", "贝壳", "链家", "LianjiaTech", "LMSYS",
     "Large Model Systems", "Stanford", "斯坦福", "LAION", "Microsoft", "微软", "Apple", "苹果公司", "Amazon",
     "亚马逊", "小米", "xAI", "MindGPT", "LLaMA-Factory",
+    *(name.translate(_WIDE) for name in _IN_ASCII if not name.endswith(("tGPT", "TGPT", "tGLM"))),
 )  # fmt: skip
