@@ -281,7 +281,7 @@ def test_reading_refuses_what_is_not_canonical(tmp_path: Path, messages: list[An
 
 def test_a_wrong_count_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.jsonl", [QUESTION])
-    monkeypatch.setattr("zhllm.stages._convert_write._runs", lambda table, numbers: iter(()))
+    monkeypatch.setattr("zhllm.stages._convert_write._runs", lambda table, numbers, renamed: iter(()))
     with pytest.raises(ProofError, match="1 chats were counted, 0 are in the files"):
         run(path, tmp_path / "out")
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from zhllm.errors import ProofError
+from zhllm.stages._convert_ids import Renamed
 from zhllm.stages._convert_items import read_item
 from zhllm.stages._convert_parts import Part
 from zhllm.stages._convert_rows import KEPT, Found, Numbers, Table
@@ -33,23 +34,24 @@ def write_rejected(out: Path, parts: Sequence[Part]) -> None:
                     shutil.copyfileobj(file, written, COPY_BYTES)
 
 
-def write_shards(out: Path, table: Table, found: Found) -> list[Path]:
+def write_shards(out: Path, table: Table, found: Found, renamed: Renamed) -> list[Path]:
     """The kept lines as KIND-00000.jsonl and so on; raises ProofError unless they read back as they were counted."""
     kept = np.flatnonzero(found.fates == KEPT)
+    sizes = renamed.sizes(table)[kept]
     paths = []
-    for number, some in enumerate(_shards(table, kept)):
+    for number, some in enumerate(_shards(sizes, kept)):
         path = out / f"{table.kind}-{number:05d}.jsonl"
         with path.open("wb") as written:
-            for at, start, end in _runs(table, some):
-                _copy(table.parts[at].lines_at(table.kind), start, end, written)
+            for run in _runs(table, some, renamed):
+                _write(table, run, renamed, written)
         paths.append(path)
-    _prove(paths, table, kept)
+    _prove(paths, table, kept, sizes)
     return paths
 
 
-def _shards(table: Table, kept: Numbers) -> Iterator[Numbers]:
-    """The kept rows of each shard: as many as fit, one at least."""
-    ends = np.cumsum(table.rows["size"][kept], dtype=np.int64)
+def _shards(sizes: Numbers, kept: Numbers) -> Iterator[Numbers]:
+    """The kept rows of each shard, whose lines have these sizes: as many as fit, one at least."""
+    ends = np.cumsum(sizes)
     start, before = 0, 0
     while start < len(kept):
         end = max(int(np.searchsorted(ends, before + SHARD_BYTES, side="right")), start + 1)
@@ -57,14 +59,39 @@ def _shards(table: Table, kept: Numbers) -> Iterator[Numbers]:
         start, before = end, int(ends[end - 1])
 
 
-def _runs(table: Table, numbers: Numbers) -> Iterator[tuple[int, int, int]]:
-    """Stretches of bytes that hold these rows: the number of a part, from where, up to where."""
+class _Run(NamedTuple):
+    """A stretch of bytes of a part that holds the rows from `first` to `last`: all have new ids, or none."""
+
+    part: int
+    start: int
+    end: int
+    first: int
+    last: int
+    is_renamed: bool
+
+
+def _runs(table: Table, numbers: Numbers, renamed: Renamed) -> Iterator[_Run]:
+    """The stretches that hold these rows."""
     part_of = np.searchsorted(table.starts, numbers, side="right") - 1
-    breaks = np.flatnonzero((np.diff(numbers) != 1) | (np.diff(part_of) != 0)) + 1
+    is_renamed = np.isin(numbers, renamed.rows)
+    breaks = np.flatnonzero((np.diff(numbers) != 1) | (np.diff(part_of) != 0) | np.diff(is_renamed)) + 1
     firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks, [len(numbers)]]) - 1
     for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        end = int(table.offsets[numbers[last]]) + int(table.rows["size"][numbers[last]])
-        yield int(part_of[first]), int(table.offsets[numbers[first]]), end
+        a, b = int(numbers[first]), int(numbers[last])
+        end = int(table.offsets[b]) + int(table.rows["size"][b])
+        yield _Run(int(part_of[first]), int(table.offsets[a]), end, a, b, bool(is_renamed[first]))
+
+
+def _write(table: Table, run: _Run, renamed: Renamed, written: BinaryIO) -> None:
+    path = table.parts[run.part].lines_at(table.kind)
+    if not run.is_renamed:
+        _copy(path, run.start, run.end, written)
+        return
+    with path.open("rb") as file:
+        file.seek(run.start)
+        for number in range(run.first, run.last + 1):
+            line = file.read(int(table.rows["size"][number]))
+            written.write(renamed.line(number, line, int(table.rows["line"][number])))
 
 
 def _copy(path: Path, start: int, end: int, written: BinaryIO) -> None:
@@ -78,9 +105,9 @@ def _copy(path: Path, start: int, end: int, written: BinaryIO) -> None:
             start += len(data)
 
 
-def _prove(paths: Sequence[Path], table: Table, kept: Numbers) -> None:
+def _prove(paths: Sequence[Path], table: Table, kept: Numbers, sizes: Numbers) -> None:
     """Raise ProofError unless every line ends where it was counted, and those looked at say what they said."""
-    ends = np.cumsum(table.rows["size"][kept], dtype=np.int64)
+    ends = np.cumsum(sizes)
     found, before = 0, 0
     for path in paths:
         first = found
@@ -88,7 +115,8 @@ def _prove(paths: Sequence[Path], table: Table, kept: Numbers) -> None:
             if not np.array_equal(at + before, ends[found : found + len(at)]):
                 raise ProofError(f"{path}: the lines after number {found - first:,} are not as long as was counted.")
             found += len(at)
-        _look_at(path, table, kept[first:found], ends[first:found] - before)
+        some = slice(first, found)
+        _look_at(path, table, kept[some], ends[some] - before, sizes[some])
         before += path.stat().st_size
     if found != len(kept) or before != int(ends[-1] if len(ends) else 0):
         raise ProofError(f"convert: {len(kept)} {table.kind} were counted, {found} are in the files.")
@@ -103,13 +131,13 @@ def _line_ends(path: Path) -> Iterator[Numbers]:
             offset += len(data)
 
 
-def _look_at(path: Path, table: Table, numbers: Numbers, ends: Numbers) -> None:
-    """Check evenly spread ones of the lines of a file, which end at `ends`."""
+def _look_at(path: Path, table: Table, numbers: Numbers, ends: Numbers, sizes: Numbers) -> None:
+    """Check evenly spread ones of the lines of a file, which end at `ends` and have `sizes`."""
     step = max(len(table.rows) // READ_BACK, 1)
     with path.open("rb") as file:
-        for number, end in zip(numbers[::step].tolist(), ends[::step].tolist(), strict=True):
-            file.seek(end - int(table.rows["size"][number]))
-            _check(path, file.read(int(table.rows["size"][number])), table, number)
+        for number, end, size in zip(*(values[::step].tolist() for values in (numbers, ends, sizes)), strict=True):
+            file.seek(end - size)
+            _check(path, file.read(size), table, number)
 
 
 def _check(path: Path, line: bytes, table: Table, number: int) -> None:

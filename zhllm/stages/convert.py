@@ -131,6 +131,7 @@ def run(config: ConvertConfig, out: Path) -> Metrics:
     zhllm convert --source chats/ --identity 小智 --creator 示例公司 --against exam.jsonl --workers 4 -o runs/chats
     zhllm convert --source chats.jsonl --tokenizer tokenizer --prompt-format chatml --seq-len 2048 -o runs/chats
     """
+    from zhllm.stages._convert_ids import renamed_ids
     from zhllm.stages._convert_items import CHATS, PREFERENCES
     from zhllm.stages._convert_parts import total
     from zhllm.stages._convert_report import cuts_of, write_report
@@ -152,7 +153,7 @@ def run(config: ConvertConfig, out: Path) -> Metrics:
         shutil.rmtree(folder)  # what comes next is another input, or another setting
         raise
     for kind, table in tables.items():
-        write_shards(out, table, fates[kind])
+        write_shards(out, table, fates[kind], renamed_ids(table, fates[kind], found))
     _prove(found, fates)
     metrics = _metrics(found, files, tables, fates) | cuts_of(tables[CHATS], fates[CHATS], settings.lengths)
     write_report(out, metrics, found, tables, fates, settings.lengths, config.contradictions)

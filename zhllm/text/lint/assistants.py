@@ -53,9 +53,9 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
 # What these are called in ASCII, as texts of full-width letters spell it, too: ＣｈａｔＧＰＴ.
 _IN_ASCII = (
     "ChatGPT", "CHATGPT", "GPT", "OpenAI", "Claude", "Anthropic", "Bard", "Gemini", "PaLM", "Google", "DeepMind",
-    "LLaMA", "Llama", "Meta", "Facebook", "ERNIE", "Baidu", "Qwen", "Alibaba", "GLM", "ChatGLM", "Kimi", "Moonshot", "Doubao",
-    "DeepSeek", "Hunyuan", "Tencent", "Huawei", "Baichuan", "InternLM", "MOSS", "Vicuna", "Copilot", "Microsoft",
-    "Siri", "Apple", "Alexa", "Mistral", "Grok", "xAI", "MiniMax",
+    "LLaMA", "Llama", "Meta", "Facebook", "ERNIE", "Baidu", "Qwen", "Alibaba", "GLM", "ChatGLM", "Kimi", "Moonshot",
+    "Doubao", "DeepSeek", "Hunyuan", "Tencent", "Huawei", "Baichuan", "InternLM", "MOSS", "Vicuna", "Copilot",
+    "Microsoft", "Siri", "Apple", "Alexa", "Mistral", "Grok", "xAI", "MiniMax",
 )  # fmt: skip
 _WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 PLACEHOLDER_NAME = r"(?:\{\{\s?name\s?\}\}|<NAME>)"
