@@ -159,6 +159,24 @@ def test_a_sandbox_that_does_not_work_is_no_wrong_answer(monkeypatch: pytest.Mon
     assert run_program("pass", time_s=1) == "time"
 
 
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({**MBPP, "test_list": []}, r'"test_list" must hold at least one text of code \(assert ...\), not \[\]\.'),
+        ({**MBPP, "test_list": [" "]}, r'"test_list" must hold at least one .*, not \[" "\]\. Without tests'),
+        ({**MBPP, "test_list": "assert 对"}, r'"test_list" .* not "assert 对"\..*take the record out'),
+        ({**MBPP, "test_list": [{"样": "品" * 99}]}, r'"test_list" .* not \[{"样": "品+\.\.\.\.'),
+        ({**HUMAN, "test": ""}, r'"test" must be a text of code, not ""'),
+        ({**HUMAN, "entry_point": None}, r'"entry_point" must be a text of code, not null'),
+    ],
+)
+def test_a_task_without_tests_is_named_by_line_and_field(
+    tmp_path: Path, record: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=r"t\.jsonl:2: " + message):
+        read_code_tasks([write_jsonl(tmp_path / "t.jsonl", [HUMAN, record])])
+
+
 def test_bad_tasks_and_the_flag(toy: Toy, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="t.jsonl:1: is neither HumanEval's layout .* keys: text"):
         read_code_tasks([write_jsonl(tmp_path / "t.jsonl", [{"text": "写"}])])

@@ -265,6 +265,19 @@ def test_bad_input_is_named(untaught: Path, tmp_path: Path, case: str, message: 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("tasks", [["memory"], ["preference", "memory"], ["bits", "memory"]])
+def test_a_cleaned_folder_without_canaries_is_told_what_it_lacks(
+    untaught: Path, tmp_path: Path, tasks: list[str]
+) -> None:
+    source = write_jsonl(
+        tmp_path / "d.jsonl", [{"id": str(i), "text": f"第{i}号样品每三天检查一次。"} for i in range(40)]
+    )
+    clean = stage("clean", tmp_path / "clean", documents=[source])
+    message = r"clean:? holds no canaries\.jsonl.* Run zhllm clean --canaries N, train on its folder, and give"
+    with pytest.raises(DataError, match=message):
+        stage("evaluate", tmp_path / "out", model=untaught, task=tasks, data=[clean])
+
+
 def test_few_secrets_cannot_give_many_candidates() -> None:
     with pytest.raises(ValueError, match="are not few"):
         memorisation._others(PLANTED[0], 10**10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from zhllm.text.read.records import read_records
 
 _FENCE = re.compile(r"```(?:[Pp]ython|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 WHOLE = "\n    pass\n\n\n"
+# Of a value that is none of what it must be, enough to find it by.
+SHOWN_CHARS = 40
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,20 @@ def read_code_tasks(paths: Sequence[Path]) -> list[CodeTask]:
 def _task(record: dict[str, Any], where: str) -> CodeTask:
     name = str(record.get("task_id", where))
     if {"prompt", "test", "entry_point"} <= record.keys():
+        for key in ("prompt", "test", "entry_point"):
+            if not _is_words(record[key]):
+                raise DataError(f'{where}: "{key}" must be a text of code, not {_short(record[key])}. {_REMEDY}')
         asked = f"补全下面的 Python 函数，只写完整的代码。\n\n```python\n{record['prompt']}\n```"
         tests = f"{record['test']}\n\ncheck({record['entry_point']})\n"
         return CodeTask(name, asked, record["prompt"], tests, record["entry_point"])
     words = record.get("text", record.get("prompt"))
     tests_given = record.get("test_list")
-    if isinstance(words, str) and isinstance(tests_given, list) and tests_given:
+    if isinstance(words, str) and "test_list" in record:
+        if not (isinstance(tests_given, list) and tests_given and all(map(_is_words, tests_given))):
+            raise DataError(
+                f'{where}: "test_list" must hold at least one text of code (assert ...), not {_short(tests_given)}. '
+                f"{_REMEDY}"
+            )
         listed = "\n".join(map(str, tests_given))
         asked = f"{words}\n\n用 Python 写，只写代码。代码必须通过这些测试：\n```python\n{listed}\n```"
         setup = record.get("test_setup_code") or "\n".join(record.get("test_imports", ()))
@@ -57,6 +68,18 @@ def _task(record: dict[str, Any], where: str) -> CodeTask:
         f"{where}: is neither HumanEval's layout (prompt, test, entry_point) nor MBPP's (text, test_list); "
         f"keys: {', '.join(record)}."
     )
+
+
+_REMEDY = "Without tests no answer can be right or wrong: add them, or take the record out."
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
 
 
 def program_of(task: CodeTask, reply: str) -> str:

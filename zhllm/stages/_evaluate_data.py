@@ -22,6 +22,8 @@ def data_of(config: EvaluateConfig) -> dict[str, Any]:
     read = {path for some in paths.values() for path in some}
     for name, path in map(name_and_path, config.data):
         if not name and path not in read:
+            if "memory" in config.task and is_cleaned(path):
+                raise DataError(_unplanted(path))
             tasks = ", ".join(config.task) or "none"
             raise ConfigError(f"--data {path}: looks like data of no task of this run ({tasks}). Name it: TASK={path}.")
     return {task: _READERS[task](config, paths[task]) for task in config.task}
@@ -60,6 +62,18 @@ def holds(path: Path) -> str | None:
     if path.is_dir():
         return "preference" if any(path.glob("preferences-*.jsonl")) else None
     return "preference" if path.suffix == ".jsonl" and '"rejected"' in _first_line(path) else None
+
+
+def is_cleaned(path: Path) -> bool:
+    """Whether a path is a folder of clean."""
+    return path.is_dir() and any(path.glob("train-*.parquet"))
+
+
+def _unplanted(path: Path) -> str:
+    return (
+        f"--task memory: {path} holds no {CANARIES}: no canary was planted in it. Run zhllm clean --canaries N, train "
+        "on its folder, and give that one."
+    )
 
 
 def is_question_set(path: Path) -> bool:
@@ -145,7 +159,9 @@ def _canaries(config: EvaluateConfig, paths: list[Path]) -> Any:
     from zhllm.text.clean.canaries import read_canaries
 
     if not paths:
-        raise DataError("--task memory: --data names no canaries (a folder of clean --canaries N).")
+        unplanted = next((path for _, path in map(name_and_path, config.data) if is_cleaned(path)), None)
+        needed = "--task memory: --data names no canaries (a folder of clean --canaries N)."
+        raise DataError(needed if unplanted is None else _unplanted(unplanted))
     canaries = [canary for path in paths for canary in read_canaries(path)]
     if twice := len(canaries) - len({canary.prefix for canary in canaries}):
         raise DataError(f"--data: {twice} canaries are listed twice. Give folders cleaned with different --seed.")
