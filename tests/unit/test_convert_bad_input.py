@@ -206,12 +206,25 @@ def test_records_of_one_line_are_told_by_their_place_in_the_list(tmp_path: Path)
     run(tmp_path / "a.json", tmp_path / "out", max_rejected_share=1.0)
     assert listed(tmp_path / "out") == [
         ("a.json", 1, "[1].output", "is number, not text"),
-        ("a.json", 1, "", "is an empty list, not an object"),
+        ("a.json", 1, "[2]", "is an empty list, not an object"),
         ("a.json", 1, "[3]", "has no shape that is known; its keys: 没有"),
         ("a.json", 1, "[4]", "is a JSON null, not an object"),
         ("a.json", 1, "[5].output", "is number, not text"),
         ("a.json", 2, "output", "is number, not text"),
-        ("a.json", 2, "", "is an empty list, not an object"),
+        ("a.json", 2, "[7]", "is an empty list, not an object"),
+    ]
+
+
+def test_members_of_a_list_within_an_object_are_told_by_their_place(tmp_path: Path) -> None:
+    good = '{"instruction":"一","output":"好的。"}'
+    (tmp_path / "a.json").write_text(f'{{"version":1,"data":[{good},{{}},null,\n{good},\n7,\n[], {{"x":1}}]}}')
+    run(tmp_path / "a.json", tmp_path / "out", max_rejected_share=1.0)
+    assert listed(tmp_path / "out") == [
+        ("a.json", 1, "data[1]", "is an empty object"),
+        ("a.json", 1, "data[2]", "is a JSON null, not an object"),
+        ("a.json", 3, "", "is a JSON number, not an object"),
+        ("a.json", 4, "", "is a JSON list, not an object"),
+        ("a.json", 4, "data[6]", "has no shape that is known; its keys: x"),
     ]
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
@@ -66,7 +66,7 @@ def read_values(file: BinaryIO, name: str, encoding: str) -> Iterator[Record | R
     number = 0
     while window.skip_between():
         for empty in window.taken_empty():
-            yield _empty(name, *empty)
+            yield _empty(name, empty, number)
             number += 1
         begin = begin or window.line_begin()
         record, goes_on = _next_record(window, name, begin, window.place_in_line(number))
@@ -74,7 +74,9 @@ def read_values(file: BinaryIO, name: str, encoding: str) -> Iterator[Record | R
         number += 1
         if not goes_on:
             return
-    yield from (_empty(name, *empty) for empty in window.taken_empty())
+    for empty in window.taken_empty():
+        yield _empty(name, empty, number)
+        number += 1
     if window.depth > 0:
         yield _cut_off(window, name)
 
@@ -87,23 +89,26 @@ def read_members(file: BinaryIO, name: str, encoding: str, keys: Sequence[str]) 
     window = _Window(file, encoding)
     while window.next_char():
         try:
-            is_list = window.enter_list(keys)
+            key = window.enter_list(keys)
         except (ValueError, RecursionError) as error:
             reason = f"is not JSON: {getattr(error, 'msg', error)}"
             yield Rejected(name, "file", reason, window.offset, window.line, window.sample())
             return
-        while is_list and window.next_char() not in ("]", ""):
-            record, goes_on = _next_record(window, name, None)
+        number = 0
+        while key and window.next_char() not in ("]", ""):
+            record, goes_on = _next_record(window, name, None, window.place_in_line(number, key))
             yield record
+            number += 1
             if not goes_on:
                 return
-        if is_list and not window.take("]"):
+        if key and not window.take("]"):
             yield _cut_off(window, name)
             return
 
 
-def _empty(name: str, offset: int, line: int) -> Rejected:
-    return Rejected(name, "record", "is an empty list, not an object", offset, line, "[]")
+def _empty(name: str, empty: _Empty, number: int) -> Rejected:
+    at = f"[{number}]" if empty.is_in_line else ""
+    return Rejected(name, "record", "is an empty list, not an object", empty.offset, empty.line, "[]", at)
 
 
 def _next_record(
@@ -118,6 +123,12 @@ def _next_record(
         found = begin is not None and window.skip_to(begin)
         return Rejected(name, "record" if found else "file", reason, offset, line, sample, at.rstrip(".")), found
     return _checked(value, written, name, offset, line, at), True
+
+
+def _is_in_line(lead: str) -> bool:
+    """Whether more than commas and brackets that open stand on the line before a value, after what ends in `lead`."""
+    line = lead.rpartition("\n")
+    return not line[1] or "]" in line[2]
 
 
 def _cut_off(window: _Window, name: str) -> Rejected:
@@ -145,6 +156,14 @@ def record_of(value: Any, name: str, offset: int, line: int, written: bytes | st
     return Rejected(name, "record", reason, offset, line, sample_of(written), at.rstrip("."))
 
 
+class _Empty(NamedTuple):
+    """Where a list stands that holds nothing, and whether its line begins with something else."""
+
+    offset: int
+    line: int
+    is_in_line: bool
+
+
 class _Window:
     """The part of a file that is being read, as text, and where it stands in bytes and lines."""
 
@@ -156,8 +175,8 @@ class _Window:
         self._position = 0
         self._lead, self._is_first = "", True
         self.offset, self.line, self.depth = 0, 1, 0
-        self._opened: tuple[int, int] | None = None
-        self._empty: list[tuple[int, int]] = []
+        self._opened: _Empty | None = None
+        self._empty: list[_Empty] = []
 
     def skip_between(self) -> bool:
         """Pass over space, commas and brackets of lists; False at the end of the file."""
@@ -175,11 +194,12 @@ class _Window:
                 return False
 
     def _pass_brackets(self, between: str) -> None:
-        """Go into and out of lists, and note those in a list that hold nothing: offset and line."""
+        """Go into and out of lists, and note those in a list that hold nothing."""
         for bracket in re.finditer(r"[\[\]]", between):
             if bracket.group() == "[":
                 passed = between[: bracket.start()]
-                place = (self.offset + len(passed.encode(self._encoding, self._errors)), self.line + passed.count("\n"))
+                offset = self.offset + len(passed.encode(self._encoding, self._errors))
+                place = _Empty(offset, self.line + passed.count("\n"), _is_in_line(self._lead + passed))
                 self._opened = place if self.depth > 0 else None
                 self.depth += 1
             else:
@@ -187,20 +207,22 @@ class _Window:
                 self._opened = None
                 self.depth -= 1
 
-    def taken_empty(self) -> list[tuple[int, int]]:
+    def taken_empty(self) -> list[_Empty]:
         """The empty lists that were passed over since this was asked last."""
         found, self._empty = self._empty, []
         return found
 
-    def place_in_line(self, number: int) -> str:
+    def place_in_line(self, number: int, key: str = "") -> str:
         """The path of a value that does not begin a line of its list, by its number there; "" of any other."""
-        return f"[{number}]." if self.depth > 0 and "\n" not in self._lead else ""
+        return f"{key}[{number}]." if (key or self.depth > 0) and _is_in_line(self._lead) else ""
 
     def next_char(self) -> str:
         """The next character that is neither space nor a comma, passing over these; "" at the end of the file."""
         while True:
             match = _SPACE.match(self._text, self._position)
-            self._advance(match.end() if match else self._position)
+            end = match.end() if match else self._position
+            self._lead = (self._lead + self._text[self._position : end])[-200:]
+            self._advance(end)
             if self._position < len(self._text):
                 return self._text[self._position]
             if not self._fill():
@@ -213,10 +235,10 @@ class _Window:
             self._advance(self._position + 1)
         return found
 
-    def enter_list(self, keys: Sequence[str]) -> bool:
-        """Go on in an object, or into a new one, as far as into the list under one of `keys`.
+    def enter_list(self, keys: Sequence[str]) -> str | None:
+        """Go on in an object, or into a new one, as far as into the list under one of `keys`; that key.
 
-        False where the object ended before; raises ValueError where it is none.
+        None where the object ended before; raises ValueError where it is none.
         """
         self.take("{")
         while not self.take("}"):
@@ -224,10 +246,10 @@ class _Window:
             if not isinstance(key, str) or not self.take(":"):
                 raise ValueError("no key of an object")
             if key in keys and self.take("["):
-                return True
+                return key
             self.next_char()
             self.take_value()
-        return False
+        return None
 
     def line_begin(self) -> re.Pattern[str] | None:
         """A pattern for lines that begin as this value's does, if it stands at the begin of a line."""

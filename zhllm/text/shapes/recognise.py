@@ -22,7 +22,9 @@ def recognise(value: dict[str, Any]) -> Shape:
         return "preference" if isinstance(value["output"], list) else "alpaca"
     shape = _of_several(value) or _of_single_texts(value)
     if shape is None:
-        named = ", ".join(str(key)[:40] for key in list(value)[:8]) or "none"
+        if not value:
+            raise FieldError("", "is an empty object")
+        named = ", ".join(str(key)[:40] for key in list(value)[:8])
         raise FieldError("", f"has no shape that is known; its keys: {named}")
     return shape
 
