@@ -23,10 +23,11 @@ from toys import stage, write_jsonl
 
 from zhllm.cli import cli
 from zhllm.errors import ConfigError, DataError
-from zhllm.evals.choice import ChoiceProtocol, known_subjects, overall, prompt_of, run_choice, tables, wording_for
+from zhllm.evals.choice import ChoiceProtocol, overall, prompt_of, run_choice, tables, wording_for
 from zhllm.evals.choice_sets import Columns, is_choice_data, read_sets
 from zhllm.evals.intervals import Score, difference, macro_score, mean_score, share_score
 from zhllm.evals.likelihood import Ask, TorchScorer, ask_of
+from zhllm.evals.subjects import known_subjects, mmlu_categories
 from zhllm.model import transformers_model
 from zhllm.model.transformers_model import open_model
 from zhllm.text.prompt_format import FORMATS
@@ -142,6 +143,12 @@ def test_every_subject_of_both_sets_is_known() -> None:
     }  # fmt: skip
 
 
+def test_mmlu_s_subjects_are_those_of_the_paper() -> None:
+    known = mmlu_categories()
+    assert len(known) == 57 and sum(c == "STEM" for c in known.values()) == 19
+    assert set(known.values()) == {"STEM", "Humanities", "Social sciences", "Other"}
+
+
 # --- prompts and scores
 
 
@@ -168,7 +175,8 @@ def test_english_questions_are_asked_in_english(tmp_path: Path) -> None:
     (tmp_path / "world_religions.csv").write_text("Who wrote it?,Ann,Bob,Cid,Dan,C\n", encoding="utf-8")
     subjects = read_sets([tmp_path / "world_religions.csv"], Columns())
     prompt = prompt_of(subjects[0], subjects[0].questions[0], 0, ChoiceProtocol(0, "letter"), wording_for(subjects))
-    assert prompt.context.startswith("The following are multiple choice questions (with answers) about")
+    start = "The following are multiple choice questions (with answers) about world religions.\n\nQuestion: Who"
+    assert prompt.context.startswith(start)
     assert prompt.context.endswith("D. Dan\nAnswer:") and prompt.options == (" A", " B", " C", " D")
 
 
@@ -221,6 +229,23 @@ def test_examples_that_do_not_fit_are_dropped_from_the_oldest_and_counted(tmp_pa
 def test_too_few_examples_are_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--shots 6: chinese_history has 5 worked examples"):
         run_choice(scorer_of(model), read_sets([write_cmmlu(tmp_path)], Columns()), ChoiceProtocol(6, "letter"))
+
+
+def test_the_name_of_a_file_is_no_part_of_the_test(model: Path, tmp_path: Path) -> None:
+    """Other names, another order of files: the same prompts, scores and hash. A known subject has its title."""
+    scorer, found = scorer_of(model), []
+    for names in (("exam", "甲"), ("zulu", "alpha"), ("chinese_history", "law")):
+        data = write_cmmlu(tmp_path / names[0], 3, ("x", "y"))
+        for split in ("dev", "test"):
+            for old, new in zip(("x", "y"), names, strict=True):
+                (data / split / f"{old}.csv").rename(data / split / f"{new}.csv")
+        subjects = read_sets([data], Columns())
+        result = run_choice(scorer, subjects, ChoiceProtocol(1, "letter"))
+        nats = sorted(round(n, 3) for m in result.marked for n in m.nats)
+        prompt = prompt_of(subjects[0], subjects[0].questions[0], 0, result.protocol, wording_for(subjects))
+        found.append((result.digest, nats, prompt.context.split("\n")[0]))
+    assert found[0] == found[1] and found[0][2] == "以下是单项选择题，请选出其中的正确答案。"
+    assert found[2][0] != found[0][0] and found[2][2] == "以下是关于中国历史的单项选择题，请选出其中的正确答案。"
 
 
 def test_the_hash_knows_every_word_and_the_answers(model: Path, tmp_path: Path) -> None:
@@ -278,7 +303,7 @@ def test_the_command_shows_subjects_chance_and_protocol(model: Path, tmp_path: P
         "choice_accuracy", "choice_macro_accuracy", "choice_text_accuracy", "choice_text_macro_accuracy",
         "choice_text_per_char_accuracy", "choice_text_per_char_macro_accuracy",
     ]  # fmt: skip
-    assert "≈ chance (0.250)" in lines[1] and "+0.0000 [+0.0000, +0.0000] (not clear of 0)" in lines[1]
+    assert "≈ chance (0.250)" in lines[1] and "+0.0000 [-0.1540, +0.1540] (not clear of 0)" in lines[1]
     assert any(line.startswith("  Humanities") for line in lines)
     assert any(line.startswith("protocol choice: sha256 ") and "shots 1" in line for line in lines)
     records = [json.loads(r) for r in (tmp_path / "out" / "choice.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -315,8 +340,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 
 def test_scores_of_all_or_none_are_not_certain() -> None:
-    assert mean_score([1.0] * 10).low == pytest.approx(0.7225, abs=1e-3)  # Wilson 1927
-    assert mean_score([0.0] * 10).high == pytest.approx(0.2775, abs=1e-3)
+    assert mean_score([1.0] * 10).low == pytest.approx(0.025**0.1)  # Clopper and Pearson 1934
+    assert mean_score([0.0] * 10).high == pytest.approx(1 - 0.025**0.1)
     assert Score(0.3, 0.2, 0.4, 10, 0.25).is_chance and not Score(0.5, 0.4, 0.6, 10, 0.25).is_chance
     assert mean_score([1.0, 9.0], weights=[1, 3]).value == 2.5
 
@@ -325,16 +350,18 @@ def test_one_rare_hit_is_no_chance() -> None:
     """Wilson (1927) by hand for 1 of 30, as prop.test(1, 30, correct = FALSE) of R gives it: 0.0059 to 0.1667."""
     found = share_score([True] + [False] * 29, 0.0)
     assert (found.low, found.high) == (pytest.approx(0.0059, abs=1e-4), pytest.approx(0.1667, abs=1e-4))
-    assert not found.is_chance and mean_score([1.0] + [0.0] * 29, 0.0).is_chance
+    assert not found.is_chance
     assert share_score([False] * 30, 0.0).is_chance and share_score([False] * 30).low == 0.0
-    assert share_score([True] * 10).high == 1.0 and share_score([True] * 10).low == mean_score([1.0] * 10).low
+    assert share_score([True] * 10).high == 1.0 and share_score([True] * 10).low == pytest.approx(0.7225, abs=1e-4)
     with pytest.raises(ValueError, match="no value"):
         share_score([])
 
 
 def test_a_macro_mean_weighs_subjects_alike() -> None:
-    found = macro_score({"a": [1.0], "b": [0.0] * 9})
-    assert found.value == 0.5 and found.n == 10
+    found = macro_score([1.0, 0.0] + [0.0] * 8, ["a", "a"] + ["b"] * 8)
+    assert found.value == 0.25 and found.n == 10 and (found.low, found.high) == (0.0, 0.5)
+    alone = macro_score([1.0] + [0.0] * 9, ["a"] + ["b"] * 9)
+    assert alone.value == 0.5 and alone.low is None and alone.no_interval == "a group of a single item"
 
 
 def test_paired_differences_are_narrower_than_two_intervals() -> None:
@@ -362,9 +389,9 @@ def test_the_table_of_categories_takes_the_mean_of_subjects(model: Path, tmp_pat
 
 def test_questions_that_stand_there_twice_are_told(model: Path, tmp_path: Path) -> None:
     rows = ["甲？,一,二,三,四,A", "乙？,一,二,三,四,B", "甲？,四,三,二,一,A", "甲？,一,二,三,五,A"]
-    for name, content, wanted in (("twice", rows, ["1 of 4 questions stand there"]), ("once", rows[:2], [])):
+    for name, content, wanted in (("twice", rows, ["1 of 4 items repeat others"]), ("once", rows[:2], [])):
         path = tmp_path / f"{name}.csv"
         path.write_text("\n".join(["题目,A,B,C,D,答案", *content]) + "\n", encoding="utf-8")
         out = stage("evaluate", tmp_path / name, model=model, task=["choice"], data=[path])
-        notes = [note for note in read_scores(out)["notes"]["model"] if "more than once" in note]
+        notes = [note for note in read_scores(out)["notes"]["model"] if "repeat" in note]
         assert len(notes) == len(wanted) and all(want in note for want, note in zip(wanted, notes, strict=True))

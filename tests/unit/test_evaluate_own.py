@@ -90,10 +90,10 @@ def test_the_stage_asks_a_model_about_documents(toy: Toy, tmp_path: Path) -> Non
     model = random_model(tmp_path / "model", toy.extended, max_position_embeddings=1024)
     lines = "\n".join(f"第{i}号样品存放在实验室的低温柜里，每{3 + i}天由专人检查并登记一次。" for i in range(12))
     data = write_jsonl(tmp_path / "texts.jsonl", [{"id": "a", "text": lines}])
-    out = stage("evaluate", tmp_path / "out", model=model, task=["own"], data=[data], own_questions=5)
+    out = stage("evaluate", tmp_path / "out", model=model, task=["own"], data=[data], own_questions=12)
     found = read_scores(out)
     (score, macro) = found["scores"]
-    assert score["name"] == "own_accuracy" and score["n"] == 5
+    assert score["name"] == "own_accuracy" and score["n"] == 12
     by_kind = found["tables"]["model"]["own: subjects"]["numbers"]
     assert score["chance"] == macro["chance"] == by_kind["chance"] == 0.25, "one of four options is right"
     assert score["is_chance"] and score["low"] <= 0.25 <= score["high"]

@@ -60,7 +60,9 @@ def test_the_page_says_what_scores_json_says(made: Path) -> None:
         row = [r for r in page.iter("tr") if [c.text_content() for c in r[:2]] == [
             score["name"], {"model": "mine", "against": "base"}[score["role"]]]]  # fmt: skip
         assert len(row) == 1 and float(row[0][2].text_content()) == pytest.approx(score["value"], abs=5e-5)
-        assert ("≈ chance" in row[0].text_content()) == score.get("is_chance", False)
+        is_few = score.get("is_few", False)
+        assert ("≈ chance" in row[0].text_content()) == (score.get("is_chance", False) and not is_few)
+        assert ("too few to say" in row[0].text_content()) == is_few == ("chance" in score and score["n"] < 10)
     changed = [r for r in page.iter("tr") if "points" in r.text_content()]
     assert len(changed) == sum(name in scores["differences"] for name in scores["model"]["choice"]) + 5
     assert "<script>alert(1)" not in (made / "report.html").read_text("utf-8") and NASTY in text

@@ -12,14 +12,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
-from typing import Any, Literal
+from typing import Literal
 
 from zhllm.errors import DataError
 from zhllm.evals.choice_sets import LETTERS, Choice, Subject
 from zhllm.evals.intervals import Score, macro_score, mean_score
 from zhllm.evals.likelihood import Ask, Scorer, ask_of
+from zhllm.evals.subjects import categories_of, title_of
 from zhllm.text.han import han_runs
 from zhllm.text.prompt_format import Message, PromptFormat
 
@@ -30,21 +29,22 @@ MIN_HAN = 0.2
 
 @dataclass(frozen=True)
 class Wording:
-    """What stands around a question: headings with and without the options, the question, what the answer follows."""
+    """What stands around a question: headings with and without the options, the subject, the question, the answer."""
 
     listed: str
     open: str
+    about: str
     question: str
     answer: str
     gap: str
 
 
 CHINESE = Wording(
-    "以下是关于{}的单项选择题，请选出其中的正确答案。", "以下是关于{}的题目和答案。", "题目：{}\n", "答案：", ""
+    "以下是{}单项选择题，请选出其中的正确答案。", "以下是{}题目和答案。", "关于{}的", "题目：{}\n", "答案：", ""
 )
 ENGLISH = Wording(
-    "The following are multiple choice questions (with answers) about {}.",
-    "The following are questions and answers about {}.", "Question: {}\n", "Answer:", " ",
+    "The following are multiple choice questions (with answers){}.",
+    "The following are questions and answers{}.", " about {}", "Question: {}\n", "Answer:", " ",
 )  # fmt: skip
 
 
@@ -80,6 +80,12 @@ class Marked:
         best = [i for i, score in enumerate(scores) if score == max(scores)]
         return (self.choice.answer in best) / len(best)
 
+    @property
+    def asked(self) -> str:
+        """What another question must have too to be the same one: its words and its options in any order."""
+        told = json.dumps([self.choice.question, sorted(self.choice.options)], ensure_ascii=False)
+        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
     def scores(self, per_char: bool = False) -> list[float]:
         """What the options are compared by."""
         sizes = [max(1, len(option)) for option in self.choice.options]
@@ -100,14 +106,6 @@ class Result:
         return sum(item.shots < self.protocol.shots for item in self.marked)
 
 
-@cache
-def known_subjects() -> dict[str, dict[str, Any]]:
-    """Title and categories of the subjects of CMMLU and C-Eval, by file name."""
-    text = (resources.files("zhllm.evals") / "subjects.json").read_text(encoding="utf-8")
-    known: dict[str, dict[str, Any]] = json.loads(text)
-    return known
-
-
 def wording_for(subjects: Sequence[Subject]) -> Wording:
     """English words around English questions, else Chinese ones."""
     text = "".join(choice.question for subject in subjects for choice in subject.questions[:50])
@@ -117,8 +115,9 @@ def wording_for(subjects: Sequence[Subject]) -> Wording:
 
 def prompt_of(subject: Subject, choice: Choice, shots: int, protocol: ChoiceProtocol, wording: Wording) -> Prompt:
     """A question after `shots` of the protocol's worked examples, the last ones where they are fewer."""
-    title = known_subjects().get(subject.name, {}).get("title", subject.name.replace("_", " "))
-    heading = (wording.listed if protocol.by == "letter" else wording.open).format(title)
+    title = title_of(subject.name, wording is ENGLISH)
+    about = "" if title is None else wording.about.format(title)
+    heading = (wording.listed if protocol.by == "letter" else wording.open).format(about)
     examples = subject.examples[protocol.shots - shots : protocol.shots]
     asked = [_body(example, protocol.by, wording) for example in (*examples, choice)]
     right = [wording.answer + wording.gap + _answers(e, protocol.by)[e.answer] for e in examples]
@@ -198,15 +197,16 @@ def _encoded(scorer: Scorer, prompts: Sequence[Prompt]) -> list[Ask]:
 def digest_of(subjects: Sequence[Subject], protocol: ChoiceProtocol, wording: Wording) -> str:
     """SHA-256 of every prompt with its options and its answer: equal digests mean the same test was taken.
 
-    Of the prompts with all worked examples; how many questions had fewer is told beside it.
+    Of the prompts with all worked examples; how many questions had fewer is told beside it. Names of files decide
+    the order in which questions are asked, and nothing of what is found, so the order does not count.
     """
-    found = hashlib.sha256(json.dumps([protocol.shots, protocol.by]).encode())
+    lines = []
     for subject in subjects:
         for choice in subject.questions:
             prompt = prompt_of(subject, choice, protocol.shots, protocol, wording)
-            line = [subject.name, prompt.context, prompt.options, choice.options, choice.answer]
-            found.update(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
-    return found.hexdigest()
+            line = [prompt.context, prompt.options, choice.options, choice.answer]
+            lines.append(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+    return hashlib.sha256(b"".join([json.dumps([protocol.shots, protocol.by]).encode(), *sorted(lines)])).hexdigest()
 
 
 def chance_of(marked: Sequence[Marked]) -> float:
@@ -217,32 +217,31 @@ def chance_of(marked: Sequence[Marked]) -> float:
 def overall(result: Result, per_char: bool = False) -> Score:
     """The share of right answers over all questions."""
     marked = result.marked
-    return mean_score([m.share_right(per_char) for m in marked], chance_of(marked), [m.subject for m in marked])
+    shares, subjects = [m.share_right(per_char) for m in marked], [m.subject for m in marked]
+    return mean_score(shares, chance_of(marked), subjects, clusters=[m.asked for m in marked])
 
 
 def macro(result: Result, per_char: bool = False) -> Score:
     """The mean of the subjects' shares, as C-Eval and CMMLU report."""
-    return macro_score(_by_subject(result.marked, per_char), chance_of(result.marked))
+    return _macro(result.marked, per_char)
 
 
-def _by_subject(marked: Sequence[Marked], per_char: bool) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for item in marked:
-        found.setdefault(item.subject, []).append(item.share_right(per_char))
-    return found
+def _macro(marked: Sequence[Marked], per_char: bool) -> Score:
+    shares, subjects = [m.share_right(per_char) for m in marked], [m.subject for m in marked]
+    return macro_score(shares, subjects, chance_of(marked), [m.asked for m in marked])
 
 
 def tables(result: Result, per_char: bool = False) -> dict[str, dict[str, Score]]:
     """Scores by subject, and of each category that the subjects' names belong to (the mean of its subjects)."""
-    subjects = {
-        name: mean_score(values, chance_of([m for m in result.marked if m.subject == name]))
-        for name, values in _by_subject(result.marked, per_char).items()
-    }
+    subjects = {}
+    for name in dict.fromkeys(m.subject for m in result.marked):
+        own = [m for m in result.marked if m.subject == name]
+        shares = [m.share_right(per_char) for m in own]
+        subjects[name] = mean_score(shares, chance_of(own), clusters=[m.asked for m in own])
     categories: dict[str, Score] = {}
-    known = known_subjects()
-    for category in sorted({c for name in subjects for c in known.get(name, {}).get("categories", ())}):
-        own = [m for m in result.marked if category in known.get(m.subject, {}).get("categories", ())]
-        categories[category] = macro_score(_by_subject(own, per_char), chance_of(own))
+    for category in sorted({c for name in subjects for c in categories_of(name)}):
+        own = [m for m in result.marked if category in categories_of(m.subject)]
+        categories[category] = _macro(own, per_char)
     return {"subjects": subjects, "categories": categories}
 
 

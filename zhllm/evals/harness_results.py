@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zhllm.evals.intervals import Z95, Score, mean_score
+from zhllm.evals.intervals import Score, mean_score
+from zhllm.evals.resampling import Z95
 
 # Settings of a task that say where its data lie, not what is asked; the data themselves are in the hash.
 _PLACES = {"dataset_path", "dataset_name", "dataset_kwargs", "metadata"}

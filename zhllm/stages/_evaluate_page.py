@@ -21,6 +21,8 @@ TITLES = {"bits": "Bits per character", "questions": "Questions", "choice": "Mul
           "preference": "Preferences", "memory": "Memorisation", "harness": "lm-evaluation-harness"}  # fmt: skip
 # Colours of the model and of the one beside it.
 COLOURS = {"model": 1, "against": 6}
+# The mark of a figure of fewer than ten items, beside guessing.
+FEW = "too few to say"
 # Rows that are drawn; more are a table that opens with a click.
 DRAWN_ROWS = 24
 _DIGEST = re.compile("[0-9a-f]{64}$")
@@ -44,8 +46,8 @@ def _tile(task: str, results: Mapping[str, Mapping[str, TaskResult]], names: Map
     """The first figure of a task."""
     first = results["model"][task].measured[0]
     told = [words_of(first.name), _interval(first, first.score)]
-    if first.score.is_chance:
-        told.append("≈ chance")
+    if mark := _badge(first.score):
+        told.append(mark)
     if "against" in results:
         told.append(f"{names['against']}: {_written(first, results['against'][task].measured[0].score.value)}")
     return Tile(TITLES.get(task, task), _written(first, first.score.value), "; ".join(told))
@@ -55,8 +57,8 @@ def _task(
     task: str, by_role: Mapping[str, TaskResult], differences: Mapping[str, Any], names: Mapping[str, str]
 ) -> Iterator[Html]:
     main = by_role["model"]
-    shares = [item.name for item in main.measured if _is_share(item) and "macro" not in item.name]
-    others = [item.name for item in main.measured if not _is_share(item)]
+    shares = [item.name for item in main.measured if is_share(item) and "macro" not in item.name]
+    others = [item.name for item in main.measured if not is_share(item)]
     groups = [[name] for name in others] if len(others) <= DRAWN_ROWS else []
     groups = [shares, *groups] if 0 < len(shares) * len(by_role) <= DRAWN_ROWS else groups
     drawn = [_figure(group, by_role, names) for group in groups]
@@ -84,9 +86,9 @@ def _figure(measures: Sequence[str], by_role: Mapping[str, TaskResult], names: M
             item = next(item for item in found.measured if item.name == name)
             called = words_of(name) if len(measures) > 1 else ""
             rows.append(_bar(item, item.score, called, role, by_role, names))
-    is_share = _is_share(next(item for item in by_role["model"].measured if item.name == measures[0]))
+    first = next(item for item in by_role["model"].measured if item.name == measures[0])
     title = "Shares" if len(measures) > 1 else words_of(measures[0])
-    return interval_bars(rows, title.capitalize(), full=1.0 if is_share else None)
+    return interval_bars(rows, title.capitalize(), full=1.0 if is_share(first) else None)
 
 
 def _parts(title: str, by_role: Mapping[str, TaskResult], names: Mapping[str, str]) -> Html:
@@ -101,7 +103,7 @@ def _parts(title: str, by_role: Mapping[str, TaskResult], names: Mapping[str, st
         if name in found.tables.get(title, {})
     ]
     about = f"{words_of(item.name)}, {words_of(part)}"
-    return interval_bars(rows, f"{about[0].upper()}{about[1:]}", full=1.0 if _is_share(item) else None)
+    return interval_bars(rows, f"{about[0].upper()}{about[1:]}", full=1.0 if is_share(item) else None)
 
 
 def _bar(
@@ -110,7 +112,7 @@ def _bar(
     is_second, has_two = role != "model", len(by_role) > 1
     return Bar(
         names[role] if is_second or not name else name, score.value, _written(item, score.value), score.low, score.high,
-        score.chance, "≈ chance" if score.is_chance else "", COLOURS[role], f"{_interval(item, score)}, n = {score.n}",
+        score.chance, _badge(score), COLOURS[role], f"{_interval(item, score)}, n = {score.n}",
         names[role] if has_two and name and not is_second else "",
     )  # fmt: skip
 
@@ -123,7 +125,8 @@ def _numbers(by_role: Mapping[str, TaskResult], names: Mapping[str, str]) -> Htm
         listed += [(title, name, score) for title, by_name in found.tables.items() for name, score in by_name.items()]
         for title, name, score in listed:
             own = [names[role]] if len(by_role) > 1 else []
-            interval = f"{score.low:.4f} to {score.high:.4f}"
+            ends = [f"{end:.4f}" for end in (score.low, score.high) if end is not None]
+            interval = " to ".join(ends) or f"none: {score.no_interval}"
             rows.append([f"{title} / {name}" if title else name, *own, score.value, interval, score.n, chance(score)])
     model = ["model"] if len(by_role) > 1 else []
     return page.table(["figure", *model, Column("value", 4), "95 % interval", "n", ""], rows)
@@ -133,25 +136,33 @@ def chance(score: Score) -> str:
     """The mark of a figure that guessing gives, or that is worse."""
     if score.chance is None:
         return ""
+    if score.is_few:
+        return FEW
     if score.is_chance:
         return f"≈ chance ({score.chance:.3f})"
-    return f"below chance ({score.chance:.3f})" if score.high < score.chance else ""
+    return f"below chance ({score.chance:.3f})" if score.high is not None and score.high < score.chance else ""
+
+
+def _badge(score: Score) -> str:
+    return FEW if score.is_few else "≈ chance" if score.is_chance else ""
 
 
 def _change(item: Measured, found: Mapping[str, Any] | None) -> list[Cell] | None:
     if found is None:
         return None
-    scale, unit = (100, " points") if _is_share(item) else (1, "")
-    value, low, high = (f"{scale * found[key]:+.{1 if unit else 3}f}".replace("-", "\u2212")
-                        for key in ("value", "low", "high"))  # fmt: skip
-    clear = "" if found["is_clear"] else "not clear of 0"
-    return [words_of(item.name), f"{value}{unit}", f"{low} to {high}", clear]
+    scale, unit = (100, " points") if is_share(item) else (1, "")
+    value, *ends = (f"{scale * found[key]:+.{1 if unit else 3}f}".replace("-", "\u2212")
+                    for key in ("value", "low", "high") if found[key] is not None)  # fmt: skip
+    if not ends:
+        return [words_of(item.name), f"{value}{unit}", f"none: {found['no_interval']}", ""]
+    return [words_of(item.name), f"{value}{unit}", " to ".join(ends), "" if found["is_clear"] else "not clear of 0"]
 
 
 def _legend(measured: Sequence[Measured]) -> str:
     chances = any(item.score.chance is not None for item in measured)
     guess = " The dashed line is what guessing gives; ≈ chance: the interval holds it." if chances else ""
-    return f"Whiskers: 95 % interval, by bootstrap over items.{guess}"
+    guess += f" {FEW.capitalize()}: fewer than ten items." if any(item.score.is_few for item in measured) else ""
+    return f"Whiskers: 95 % interval, by bootstrap over items; exact where few are right, or few wrong.{guess}"
 
 
 def _settings(protocol: Mapping[str, Any]) -> str:
@@ -165,14 +176,18 @@ def words_of(name: str) -> str:
     return METRICS.get(name, (name.replace("_", " "),))[0]
 
 
-def _is_share(item: Measured) -> bool:
+def is_share(item: Measured) -> bool:
+    """Whether a figure is a share of one, by its name and its ends."""
     is_other = any(word in item.name for word in ("bits", "nats", "perplexity"))
-    return not is_other and item.score.low >= 0 and item.score.high <= 1
+    ends = [end for end in (item.score.low, item.score.high, item.score.value) if end is not None]
+    return not is_other and min(ends) >= 0 and max(ends) <= 1
 
 
 def _written(item: Measured, value: float) -> str:
-    return percent(value) if _is_share(item) else number(value, 3)
+    return percent(value) if is_share(item) else number(value, 3)
 
 
 def _interval(item: Measured, score: Score) -> str:
+    if score.low is None or score.high is None:
+        return f"no interval: {score.no_interval}"
     return f"{_written(item, score.low)} to {_written(item, score.high)}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zhllm.errors import DataError
 from zhllm.evals.intervals import difference
 from zhllm.page import Cell
-from zhllm.stages._evaluate_page import page_of
+from zhllm.stages._evaluate_page import FEW, is_share, page_of
 from zhllm.vocab.hf_files import write_json
 from zhllm.vocab.tokenizer import read_json
 
@@ -22,6 +22,8 @@ Results = Mapping[str, Mapping[str, "TaskResult"]]
 
 # From here on a figure is written with an exponent.
 LARGE = 1e6
+# Of a protocol, what is told beside its hash.
+SETTINGS = ("shots", "chat", "template", "window_tokens", "max_tokens")
 
 
 def write_report(out: Path, results: Results, names: Mapping[str, str]) -> None:
@@ -64,7 +66,9 @@ def _differences(results: Results) -> dict[str, dict[str, Any]]:
             raise DataError(f"--task {task}: both models must be asked the same.")
         for one, other in zip(after.measured, before.measured, strict=True):
             if one.items:
-                found[one.name] = difference(one.items, other.items, one.weights)
+                found[one.name] = difference(
+                    one.items, other.items, one.weights, one.clusters, one.in_order, is_share(one)
+                )
     return found
 
 
@@ -82,7 +86,7 @@ def table_lines(out: Path) -> list[str]:
 
 
 def _shown(protocol: Mapping[str, Any]) -> str:
-    settings = ", ".join(f"{k} {v}" for k, v in protocol.items() if k in ("shots", "chat") and v is not None)
+    settings = ", ".join(f"{k} {v}" for k, v in protocol.items() if k in SETTINGS and v is not None)
     return f"{protocol['hash'][:16]}{f' ({settings})' if settings else ''}"
 
 
@@ -100,9 +104,10 @@ def _score_rows(scores: Mapping[str, Any]) -> Iterable[list[Cell]]:
 
 
 def _cells(score: Mapping[str, Any]) -> list[Cell]:
-    chance = score.get("chance")
-    below = "" if chance is None or score["high"] >= chance else f"below chance ({chance:.3f})"
+    chance, high = score.get("chance"), score["high"]
+    below = "" if chance is None or high is None or high >= chance else f"below chance ({chance:.3f})"
     mark = f"≈ chance ({chance:.3f})" if score.get("is_chance") else below
+    mark = FEW if score.get("is_few") else mark
     return [_figure(score["value"]), _interval(score), str(score["n"]), mark]
 
 
@@ -112,12 +117,16 @@ def _figure(value: float) -> str:
 
 
 def _interval(score: Mapping[str, Any]) -> str:
+    if score["low"] is None:
+        return f"none: {score['no_interval']}"
     return f"{_figure(score['low'])} to {_figure(score['high'])}"
 
 
 def _difference(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
+    if found["low"] is None:
+        return f"{found['value']:+.4f} (no interval: {found['no_interval']})"
     unsure = "" if found["is_clear"] else " (not clear of 0)"
     return f"{found['value']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]{unsure}"
 

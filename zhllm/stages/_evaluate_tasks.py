@@ -21,18 +21,24 @@ from zhllm.progress import bar, say
 from zhllm.stages._evaluate_config import EvaluateConfig
 
 ADAPTER, ANSWERED_AT_ONCE = "adapter", 4
+_REPEAT = "items repeat others"
 # Of a question that does not fit, enough to find it by.
 SHOWN_CHARS = 24
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure under its name, and what it was made of: a value (with its weight) for each item, in order."""
+    """A figure under its name, and what it was made of: a value (with its weight) for each item, in order.
+
+    Items with one label of `clusters` repeat each other; those `in_order` are cells of running text.
+    """
 
     name: str
     score: Score
     items: Sequence[float] = ()
     weights: Sequence[float] | None = None
+    clusters: Sequence[str] | None = None
+    in_order: bool = False
 
 
 @dataclass
@@ -46,8 +52,16 @@ class TaskResult:
     notes: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
 
+    def add_repeats(self, clusters: Sequence[str]) -> None:
+        """A note of how many items repeat others, where some do."""
+        if (again := len(clusters) - len(set(clusters))) and not any(_REPEAT in note for note in self.notes):
+            self.notes.append(
+                f"{again} of {len(clusters)} {_REPEAT}: intervals count what is the same once, as "
+                f"{len(set(clusters))} in all."
+            )
+
     def metrics(self) -> dict[str, Any]:
-        """Flat names to numbers: each figure with the ends of its interval, then the rest."""
+        """Flat names to numbers: each figure with the ends of its interval (null for none), then the rest."""
         found: dict[str, Any] = {}
         for item in self.measured:
             found |= {item.name: item.score.value, f"{item.name}_low": item.score.low}
@@ -78,10 +92,12 @@ def questions(config: EvaluateConfig, subject: Subject, asked: Sequence[Question
         {"id": q.id, "question": q.question, "answers": q.answers, "reply": reply, "right": hit}
         for q, reply, hit in zip(asked, replies, hits, strict=True)
     ]
-    values = [float(hit) for hit in hits]
-    score = mean_score(values)
+    values, same = [float(hit) for hit in hits], [q.question for q in asked]
+    measured = [Measured("accuracy", mean_score(values, clusters=same), values, clusters=same)]
     protocol = {"hash": digest_of("questions", [[q.question, q.answers] for q in asked], config.max_tokens)}
-    return TaskResult([Measured("accuracy", score, values)], protocol, {"questions": len(hits)}, records=records)
+    result = TaskResult(measured, protocol, {"questions": len(hits)}, records=records)
+    result.add_repeats(same)
+    return result
 
 
 def answers(config: EvaluateConfig, subject: Subject, asked: Sequence[str]) -> list[str]:
@@ -120,14 +136,7 @@ def fallback_of(config: EvaluateConfig, subject: Subject) -> str | None:
 
 def choice(config: EvaluateConfig, subject: Subject, sets: Sequence[Any]) -> TaskResult:
     """Multiple choice by log-likelihood, under each way of scoring that was asked for."""
-    result = _choices(config, subject, sets, "choice")
-    asked = [(question.question, frozenset(question.options)) for subset in sets for question in subset.questions]
-    if again := len(asked) - len(set(asked)):
-        result.notes.append(
-            f"{again} of {len(asked)} questions stand there more than once: the intervals count them as so many "
-            "answers and are too narrow."
-        )
-    return result
+    return _choices(config, subject, sets, "choice")
 
 
 def own(config: EvaluateConfig, subject: Subject, made: tuple[Sequence[Any], dict[str, int]]) -> TaskResult:
@@ -165,9 +174,11 @@ def _add_choice(result: TaskResult, found: Any, task: str) -> None:
 
     by = found.protocol.by
     ways = [(task, False)] if by == "letter" else [(f"{task}_text", False), (f"{task}_text_per_char", True)]
+    same = [item.asked for item in found.marked]
+    result.add_repeats(same)
     for name, per_char in ways:
         items = [item.share_right(per_char) for item in found.marked]
-        result.measured.append(Measured(f"{name}_accuracy", overall(found, per_char), items))
+        result.measured.append(Measured(f"{name}_accuracy", overall(found, per_char), items, clusters=same))
         result.measured.append(Measured(f"{name}_macro_accuracy", macro(found, per_char)))
         for kind, scores in tables(found, per_char).items():
             result.tables |= {f"{name}: {kind}": scores} if scores else {}
@@ -180,7 +191,8 @@ def _add_choice(result: TaskResult, found: Any, task: str) -> None:
         chosen = ", ".join(f"{letter} {count}" for letter, count in chosen_letters(found).items())
         result.notes.append(f"Chosen letters: {chosen}.")
     for item in found.marked:
-        record = {"by": by, "subject": item.subject, "question": item.choice.question, "where": item.choice.where}
+        record = {"by": by, "subject": item.subject, "question": item.choice.question, "asked": item.asked,
+                  "where": item.choice.where}  # fmt: skip
         nats = dict(zip(LETTERS, (round(n, 6) for n in item.nats), strict=False))
         result.records.append(
             {**record, "answer": item.choice.letter, "log_likelihoods": nats, "shots": item.shots,

@@ -79,7 +79,7 @@ def _scores(groups: list[Group], words: Words) -> Iterator[str]:
     yield "|---|---|---|---:|---|---:|---|"
     for group in groups:
         for row in group.rows:
-            score, near = row.score, TEXTS["chance"][0] if row.score.is_chance else ""
+            score, near = row.score, TEXTS[row.score.mark][0] if row.score.mark else ""
             cells = [
                 words.metric(group.metric), group.data, row.model, written(score, score.value), interval(score),
                 number(score.n), near,

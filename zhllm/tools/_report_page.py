@@ -123,6 +123,6 @@ def _measure(report: Report, group: Group) -> Tile:
     else:
         change = percent(now.value / was.value - 1, 0, signed=True) if was.value else "\u2013"
     remark = words("from_before", value=written(was, was.value), change=change)
-    if now.is_chance:
-        remark = f"{words('chance')}{words.comma}{remark}"
+    if now.mark:
+        remark = f"{words(now.mark)}{words.comma}{remark}"
     return Tile(f"{words.metric(group.metric)} \u00b7 {group.data}", written(now, now.value), remark)

@@ -55,7 +55,7 @@ def scores(report: Report) -> list[Html]:
 
 
 def _of_part(report: Report, step: Step, role: str, score: Score) -> list[page.Cell]:
-    near = report.words("chance") if score.is_chance else ""
+    near = report.words(score.mark) if score.mark else ""
     name = model_of(step, role)
     return [
         " / ".join(score.part), name, report.words.metric(score.metric), written(score, score.value),
@@ -76,13 +76,15 @@ def _bars(report: Report, group: Group) -> Html:
 
 
 def _paired(report: Report, group: Group) -> Html:
-    """The difference that a paired bootstrap found, in words."""
+    """The difference item by item, in words."""
     found = group.difference
     if found is None or len(group.rows) < 2:
         return Html("")
     scale, digits = (100, 1) if group.rows[0].score.is_share else (1, 3)
-    told = {key: f"{scale * found[key]:+,.{digits}f}".replace("-", "\u2212") for key in ("value", "low", "high")}
+    told = {key: f"{scale * value:+,.{digits}f}".replace("-", "\u2212") for key, value in found.items()}
     told["value"] += report.words("points") if digits == 1 else ""
+    if "low" not in found or "high" not in found:
+        return page.note(report.words("paired_alone", value=told["value"]))
     mark = "" if found["low"] > 0 or found["high"] < 0 else report.words("unclear")
     return page.note(report.words("paired", **told, mark=mark))
 
@@ -97,7 +99,7 @@ def _bar(report: Report, row: Row, place: int, count: int) -> Bar:
         score.low,
         score.high,
         score.baseline,
-        report.words("chance") if score.is_chance else "",
+        report.words(score.mark) if score.mark else "",
         colour,
         f"{row.step}: {interval(score)}",
         report.words("base") if row.role == ROLES[0] else "",

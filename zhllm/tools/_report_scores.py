@@ -33,6 +33,12 @@ class Score:
     n: int | None = None
     baseline: float | None = None
     is_chance: bool = False
+    is_few: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The key of the words beside it: "few" items to compare with guessing, "chance", or ""."""
+        return "few" if self.is_few else "chance" if self.is_chance else ""
 
     @property
     def lower_is_better(self) -> bool:
@@ -59,7 +65,8 @@ class Row:
 class Group:
     """The same measure on the same data, of every model that was asked, the base first.
 
-    `difference` is what the paired bootstrap of one evaluation found: model less base.
+    `difference` is what one evaluation found item by item: model less base, {value, low, high}, the ends only where
+    there is an interval.
     """
 
     task: str
@@ -82,16 +89,15 @@ def read_scores(folder: Path) -> dict[str, list[Score]]:
 
 
 def read_differences(folder: Path) -> dict[str, dict[str, float]]:
-    """By measure: model less against on the same items, {value, low, high, n}; empty where there is none.
+    """By measure: model less against on the same items, {value, low, high, p, n}; what is null is left out.
 
     Raises OSError, ValueError as `read_scores`.
     """
     found = _read(folder).get("differences")
-    whole = {"value", "low", "high"}
     return {
         str(name): {key: value for key, value in one.items() if _number(value) is not None}
         for name, one in (found.items() if isinstance(found, dict) else ())
-        if isinstance(one, dict) and all(_number(one.get(key)) is not None for key in whole)
+        if isinstance(one, dict) and _number(one.get("value")) is not None
     }
 
 
@@ -148,7 +154,8 @@ def _with_interval(task: str, part: tuple[str, ...], metric: str, found: Mapping
     if baseline is not None and low is not None and high is not None:
         near = near or low <= baseline <= high
     count = _number(found.get("n"))
-    return Score(task, part, metric, value, low, high, int(count) if count else None, baseline, near)
+    few = found.get("is_few") is True
+    return Score(task, part, metric, value, low, high, int(count) if count else None, baseline, near, few)
 
 
 def _number(value: Any) -> float | None:

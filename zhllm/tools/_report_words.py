@@ -86,6 +86,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "not_numbers": ("{file} holds {count} values that are no numbers (NaN)", "{file} 中有 {count} 个值不是数字（NaN）"),
     # Evaluation.
     "chance": ("≈ chance", "≈ 随机水平"),
+    "few": ("too few to say", "题数太少，无法判断"),
     "base": ("before", "训练前"),
     "of_items": ("{n} items", "{n} 项"),
     "lower_better": ("lower is better", "越低越好"),
@@ -98,6 +99,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "paired": (
         "Difference to the base, item by item: {value} ({low} to {high}){mark}",
         "与训练前逐项比较的差：{value}（{low} – {high}）{mark}",
+    ),
+    "paired_alone": (
+        "Difference to the base, item by item: {value} (no interval)",
+        "与训练前逐项比较的差：{value}（无置信区间）",
     ),
     "points": (" points", "个百分点"),
     "unclear": (", which may be luck", "，可能只是偶然"),

@@ -117,7 +117,7 @@ def _scores(run: Run, words: Words) -> list[list[str]]:
             row.model,
             written(row.score, row.score.value).replace("\u00a0", " "),
             "" if row.score.low is None else f"[{interval(row.score)}]".replace("\u00a0", " "),
-            words("chance") if row.score.is_chance else "",
+            words(row.score.mark) if row.score.mark else "",
         ]
         for group in main_groups(groups)
         for place, row in enumerate(group.rows)
