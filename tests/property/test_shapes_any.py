@@ -61,6 +61,7 @@ SHAPES = (
     "sharegpt",
     "messages",
     "moss",
+    "text",
     "squad",
     "qa",
     "table",

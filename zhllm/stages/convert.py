@@ -39,7 +39,7 @@ class ConvertConfig(Config):
         min_length=1,
     )
     format: Literal[
-        "auto", "alpaca", "oasst", "oasst-messages", "sharegpt", "messages", "moss", "squad", "qa", "table",
+        "auto", "alpaca", "oasst", "oasst-messages", "sharegpt", "messages", "moss", "squad", "qa", "text", "table",
         "preference", "kto",
     ] = Field("auto", description="Shape of the records; auto looks at each record's keys.")  # fmt: skip
     language: str | None = Field(

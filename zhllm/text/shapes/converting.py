@@ -17,6 +17,7 @@ from zhllm.text.shapes.record import Converted, FieldError, Options, Unit, canon
 from zhllm.text.shapes.squad import squad_converted
 from zhllm.text.shapes.tables import by_own_names
 from zhllm.text.shapes.turns import Turn, chat_messages
+from zhllm.text.shapes.written_out import written_turns
 
 
 def converted(unit: Unit, identity: str, source: str, options: Options) -> Converted:
@@ -76,6 +77,7 @@ _CONVERTERS: dict[str, Converter] = {
     "sharegpt": _turn_converter(turns_of),
     "messages": _turn_converter(turns_of),
     "moss": _turn_converter(moss_turns),
+    "text": _turn_converter(written_turns),
     "squad": squad_converted,
     "table": _table,
     "preference": preference_converted,

@@ -13,6 +13,7 @@ from zhllm.text.shapes.flat_trees import is_flat
 from zhllm.text.shapes.names import found_roles
 from zhllm.text.shapes.pairs import pair_keys
 from zhllm.text.shapes.record import FieldError, Shape
+from zhllm.text.shapes.written_out import is_written_out
 
 
 def recognise(value: dict[str, Any]) -> Shape:
@@ -54,7 +55,9 @@ def _of_several(value: dict[str, Any]) -> Shape | None:
 
 
 def _of_single_texts(value: dict[str, Any]) -> Shape | None:
-    """Lines of a question and an answer, under whatever names."""
+    """Lines of a question and an answer, under whatever names, or of both in one text."""
     if "instruction" in value:
         return "preference" if isinstance(value.get("output"), list) else "alpaca"
-    return "qa" if {"question", "answer"} <= found_roles(value, ("answer", "question")).keys() else None
+    if {"question", "answer"} <= found_roles(value, ("answer", "question")).keys():
+        return "qa"
+    return "text" if is_written_out(value) else None

@@ -21,6 +21,7 @@ Shape = Literal[
     "moss",
     "squad",
     "qa",
+    "text",
     "table",
     "preference",
     "kto",
