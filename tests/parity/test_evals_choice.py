@@ -186,8 +186,8 @@ def test_bits_of_an_adapterless_scorer_are_those_of_training(toy: Toy) -> None:
 
     texts = ["实验室的样品每三天记录一次。" * 9, "好", "The lab keeps 𠮷 cold."]
     with open_scorer(toy.resized, None, None) as scorer:
-        bos = Tokenizer(toy.resized).special_id("bos")
-        assert bos is not None
-        found, own = scored_bits(scorer, bos, texts, window=24), bits_per_char(toy.resized, texts, window=24)
+        found = scored_bits(scorer, Tokenizer(toy.resized), texts, window=24)
+        own = bits_per_char(toy.resized, texts, window=24)
+    assert (found.window, found.cells_of) == (24, [pytest.approx(cells, rel=1e-4) for cells in own.cells_of])
     assert found.tokens == own.tokens and found.nats_of == pytest.approx(own.nats_of, rel=1e-4)
     assert sum(own.nats_of) == pytest.approx(own.nats)

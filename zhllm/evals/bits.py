@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from zhllm.errors import DataError
+from zhllm.evals.intervals import CELL_CHARS
 from zhllm.evals.likelihood import Ask, Scorer
+from zhllm.evals.resampling import Numbers
 from zhllm.model.directory import check_vocabulary
-from zhllm.train.batch import IGNORED
 from zhllm.train.chats import ChatRows, TokenChat
 from zhllm.train.trainee import Trainee
+from zhllm.vocab.token_sizes import token_sizes
 from zhllm.vocab.tokenizer import Tokenizer
 
 # Tokens that a text is read in at most.
@@ -23,7 +27,11 @@ WINDOW = 2048
 
 @dataclass(frozen=True)
 class Bits:
-    """Loss of a model on texts; the counts are of the texts, whatever the tokenizer."""
+    """Loss of a model on texts; the counts are of the texts, whatever the tokenizer.
+
+    `cells_of` has the loss of each text by stretches of CELL_CHARS characters, the last one shorter; `window` is in
+    how many tokens texts were read at most.
+    """
 
     bits_per_char: float
     bits_per_byte: float
@@ -32,13 +40,45 @@ class Bits:
     bytes: int
     tokens: int
     nats_of: list[float] = field(default_factory=list)  # of each text
+    cells_of: list[list[float]] = field(default_factory=list)
+    window: int = 0
 
 
-def bits_of(nats: Sequence[float], texts: Sequence[str], tokens: int) -> Bits:
-    """The figures from the loss of each text in nats."""
+def bits_of(nats: Sequence[float] | Numbers, sizes: Sequence[Numbers], texts: Sequence[str], window: int) -> Bits:
+    """The figures from the loss in nats of every token of all texts, in order.
+
+    `sizes` has for each text the bytes that its tokens stand for, (n,) each.
+    """
+    each = np.asarray(nats, np.float64)
+    own = np.split(each, np.cumsum([len(some) for some in sizes])[:-1])
     chars, size = sum(map(len, texts)), sum(len(t.encode()) for t in texts)
-    bits = sum(nats) / math.log(2)
-    return Bits(bits / chars, bits / size, sum(nats), chars, size, tokens, list(nats))
+    nats_of = [math.fsum(some) for some in own]
+    total = math.fsum(nats_of)
+    bits = total / math.log(2)
+    cells = [cell_nats(t, some, s) for t, some, s in zip(texts, own, sizes, strict=True)]
+    return Bits(bits / chars, bits / size, total, chars, size, len(each), nats_of, cells, window)
+
+
+def cell_bytes(text: str) -> list[int]:
+    """The UTF-8 bytes of each stretch of CELL_CHARS characters."""
+    return [len(text[at : at + CELL_CHARS].encode()) for at in range(0, len(text), CELL_CHARS)]
+
+
+def cell_nats(text: str, nats: Numbers, sizes: Numbers) -> list[float]:
+    """The loss of each stretch of CELL_CHARS characters: what can be paired whatever the tokenizer.
+
+    A token that straddles a border counts on both sides by its bytes. Tokens whose bytes are not the text's (the
+    dummy prefix, unknown characters) are stretched to end where it ends.
+    """
+    if not text or not len(nats):
+        return [0.0] * len(cell_bytes(text))
+    ends = np.cumsum(sizes if sizes.any() else np.ones(len(nats)))
+    borders = np.cumsum([0, *cell_bytes(text)])
+    so_far = np.concatenate([[0.0], np.cumsum(nats)])
+    at = np.interp(borders, np.concatenate([[0.0], ends * (borders[-1] / ends[-1])]), so_far)
+    at[0], at[-1] = 0.0, so_far[-1]
+    found: list[float] = np.diff(at).tolist()
+    return found
 
 
 def bits_per_char(folder: Path, texts: Sequence[str], window: int | None = None, rows: int = 8) -> Bits:
@@ -59,38 +99,34 @@ def bits_per_char(folder: Path, texts: Sequence[str], window: int | None = None,
     limit = min(trainee.model.config.max_position_embeddings, window or WINDOW)
     bos = tokenizer.special_id("bos")
     start = tokenizer.eos_id if bos is None else bos
-    pieces = [
-        replace(piece, source=number)
-        for number, ids in enumerate(tokenizer.encode_plain(texts))
-        for piece in windows([start, *ids], limit)
-    ]
+    encoded = tokenizer.encode_plain(texts)
+    pieces = [piece for ids in encoded for piece in windows([start, *ids], limit)]
     source = ChatRows(pieces, limit, tokenizer.pad_id, rows, 0)
-    nats, tokens = torch.zeros(len(texts), dtype=torch.float64), 0
+    nats: list[Tensor] = []  # rows hold the windows in their order, so these are the tokens in theirs
     with torch.no_grad():
         for batch in source.every_batch():
             on_device = batch.to(trainee.device)
             _, each = trainee(on_device.input_ids, on_device.labels, on_device.position_ids)
-            learnt = batch.labels != IGNORED
-            owner = torch.zeros_like(batch.labels) if batch.sources is None else batch.sources
-            nats.index_add_(0, owner[learnt], each.double().cpu())
-            tokens += len(each)
-    return bits_of(nats.tolist(), texts, tokens)
+            nats.append(each.double().cpu())
+    return bits_of(torch.cat(nats).numpy(), sizes_of(tokenizer, encoded), texts, limit)
 
 
-def scored_bits(scorer: Scorer, first_id: int, texts: Sequence[str], window: int | None = None) -> Bits:
-    """The same through a Scorer (a model with an adapter on it), `first_id` before each text."""
+def sizes_of(tokenizer: Tokenizer, encoded: Sequence[Sequence[int]]) -> list[Numbers]:
+    """The bytes of each token of each text."""
+    _, sizes = token_sizes(tokenizer)
+    return [sizes[np.asarray(ids, np.int64)].astype(np.float64) for ids in encoded]
+
+
+def scored_bits(scorer: Scorer, tokenizer: Tokenizer, texts: Sequence[str], window: int | None = None) -> Bits:
+    """The same through a Scorer that tells the likelihood of each token (a model with an adapter on it)."""
     limit = min(scorer.context, window or WINDOW)
-    nats, tokens = [0.0] * len(texts), 0
-    pieces = [
-        (number, piece)
-        for number, ids in enumerate(scorer.encode(texts))
-        for piece in windows([first_id, *(ids[1:] if ids[:1] == [first_id] else ids)], limit)
-    ]
-    found = scorer.score([Ask((tuple(piece.ids),), piece.learn.index(True)) for _, piece in pieces])
-    for (number, piece), (log_p,) in zip(pieces, found, strict=True):
-        nats[number] -= log_p
-        tokens += sum(piece.learn)
-    return bits_of(nats, texts, tokens)
+    bos = tokenizer.special_id("bos")
+    start = tokenizer.eos_id if bos is None else bos
+    encoded = [ids[1:] if ids[:1] == [start] else ids for ids in scorer.encode(texts)]
+    pieces = [piece for ids in encoded for piece in windows([start, *ids], limit)]
+    found = scorer.judge([Ask((tuple(piece.ids),), piece.learn.index(True)) for piece in pieces])
+    nats = [-log_p for (answer,) in found for log_p in answer.of_tokens]
+    return bits_of(nats, sizes_of(tokenizer, encoded), texts, limit)
 
 
 def windows(ids: Sequence[int], limit: int) -> Iterator[TokenChat]:

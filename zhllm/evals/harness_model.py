@@ -132,7 +132,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         found: dict[int, Answer] = {}
         for places, answers in zip(by_context.values(), self._scorer.judge(asks), strict=True):
             found |= dict(zip(places, answers, strict=True))
-        return [tuple(found[i]) for i in range(len(requests))]  # type: ignore[misc]
+        return [(found[i].nats, found[i].is_likeliest) for i in range(len(requests))]
 
     def _kept(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[int, ...]:
         """What of a context fits before a continuation: its end."""

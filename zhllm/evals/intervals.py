@@ -38,8 +38,8 @@ ONE_IN_GROUP = "a group of a single item"
 class Score:
     """A figure with its 95 % interval over n items; `chance` is what guessing gives, where guessing is possible.
 
-    `units` are the items that do not repeat others, where that is fewer than n. `low` and `high` are None together
-    where nothing can be said, and `no_interval` says why.
+    `units` is how many things are drawn, where that is not n: items that do not repeat others, stretches of text.
+    `low` and `high` are None together where nothing can be said, and `no_interval` says why.
     """
 
     value: float
@@ -114,7 +114,9 @@ def cells_score(values: Sequence[float], weights: Sequence[float], n: int) -> Sc
     if len(held) < MIN_CELLS:
         return Score(value, None, None, n, no_interval=too_short(len(held)))
     low, high = _percentiles(block_means(held, under, ROUNDS))
-    return Score(value, low, high, n, units=None) if low < high else Score(value, None, None, n, no_interval=ALL_SAME)
+    if low == high:
+        return Score(value, None, None, n, no_interval=ALL_SAME)
+    return Score(value, low, high, n, units=len(held))
 
 
 def too_short(cells: int) -> str:

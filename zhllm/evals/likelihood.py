@@ -42,10 +42,12 @@ class Ask:
 
 
 class Answer(NamedTuple):
-    """The natural-log likelihood of an option, and whether each of its tokens is the likeliest where it stands."""
+    """The natural-log likelihood of an option, whether each of its tokens is the likeliest where it stands, and,
+    where the scorer tells it, the log-likelihood of each token."""
 
     nats: float
     is_likeliest: bool
+    of_tokens: tuple[float, ...] = ()
 
 
 class Scorer(Protocol):
@@ -201,4 +203,7 @@ def _answers(logits: Tensor, ask: Ask) -> list[Answer]:
     picked = logits[places, tokens].float().tolist()
     each = iter([(p - total[at], best[at] == t) for p, at, t in zip(picked, places, tokens, strict=True)])
     found = [list(islice(each, size)) for size in sizes]
-    return [Answer(sum(nats for nats, _ in row), all(likeliest for _, likeliest in row)) for row in found]
+    return [
+        Answer(sum(nats for nats, _ in row), all(likeliest for _, likeliest in row), tuple(nats for nats, _ in row))
+        for row in found
+    ]

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from zhllm.errors import DataError
-from zhllm.evals.bits import WINDOW, Bits, bits_of, bits_per_char, scored_bits, windows
-from zhllm.evals.intervals import Score, mean_score
+from zhllm.evals.bits import WINDOW, Bits, bits_of, bits_per_char, cell_bytes, scored_bits, windows
+from zhllm.evals.intervals import CELL_CHARS, FEW, Score, cells_score, mean_score
 from zhllm.progress import bar
 from zhllm.stages._evaluate_config import EvaluateConfig
 from zhllm.stages._evaluate_models import check_gguf, open_scorer
 from zhllm.stages._evaluate_tasks import Measured, Subject, TaskResult, digest_of
 from zhllm.text.document import Document
 from zhllm.text.read.shards import held_out
+from zhllm.vocab.token_sizes import token_bytes
 from zhllm.vocab.tokenizer import Tokenizer
 
 # Tokens that llama.cpp makes room for where it only cuts texts.
@@ -24,7 +30,10 @@ OF_FILES = "Bits of a GGUF file are those of its weights, multiplied in float32;
 
 
 def bits(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskResult:
-    """Bits per character and per byte of text, in all and by source; intervals by resampling documents."""
+    """Bits per character and per byte of text, in all and by source.
+
+    Intervals draw documents again, or, where there are few, stretches of their text.
+    """
     if not paths:
         raise DataError("--task bits: --data names no text (a clean folder, parquet, jsonl or txt).")
     documents = list(held_out(paths))
@@ -35,33 +44,81 @@ def bits(config: EvaluateConfig, subject: Subject, paths: list[Path]) -> TaskRes
         found = bits_per_char(subject.model, texts) if subject.adapter is None else _adapter_bits(subject, texts)
     else:
         found = _gguf_bits(subject, texts)
-    in_bits = [nats / math.log(2) for nats in found.nats_of]
-    chars, sizes = [len(t) for t in texts], [len(t.encode()) for t in texts]
-    measured = [
-        Measured("bits_per_char", mean_score(in_bits, weights=chars), in_bits, chars),
-        Measured("bits_per_byte", mean_score(in_bits, weights=sizes), in_bits, sizes),
-    ]
-    by_source = _by_source(documents, in_bits, chars)
-    protocol = {"hash": digest_of("bits", texts), "window_tokens": WINDOW, "documents": len(texts)}
-    flat = {"chars": found.chars, "tokens": found.tokens}
-    records = [
-        {"id": _identity(document.text), "document": document.id, "source": document.source,
-         "chars": c, "bytes": b, "bits": round(own, 6)}
-        for document, own, c, b in zip(documents, in_bits, chars, sizes, strict=True)
+    rows = [
+        Row(_identity(text), len(text), len(text.encode()), nats / math.log(2), [n / math.log(2) for n in cells],
+            cell_bytes(text))
+        for text, nats, cells in zip(texts, found.nats_of, found.cells_of, strict=True)
     ]  # fmt: skip
-    tables = {"sources": by_source} if len(by_source) > 1 else {}
-    notes = [] if subject.model.is_dir() else [OF_FILES]
-    return TaskResult(measured, protocol, flat, tables, notes, records)
+    result = TaskResult([_measured("bits_per_char", rows), _measured("bits_per_byte", rows)], {})
+    asked = digest_of("bits", sorted(row.identity for row in rows), WINDOW)
+    result.protocol = {"hash": asked, "window_tokens": found.window, "documents": len(texts)}
+    result.flat = {"chars": found.chars, "tokens": found.tokens}
+    result.records = [row.record(document) for row, document in zip(rows, documents, strict=True)]
+    by_source = _by_source(documents, rows)
+    result.tables = {"sources": by_source} if len(by_source) > 1 else {}
+    result.notes = list(_notes(subject, found, rows))
+    return result
 
 
-def _by_source(documents: Sequence[Document], in_bits: Sequence[float], chars: Sequence[int]) -> dict[str, Score]:
-    sources: dict[str, list[int]] = {}
-    for number, document in enumerate(documents):
-        sources.setdefault(document.source, []).append(number)
+@dataclass(frozen=True)
+class Row:
+    """A document's loss in bits, in all and by stretches of text, and what it is divided by."""
+
+    identity: str
+    chars: int
+    bytes: int
+    bits: float
+    cells: list[float]
+    cell_bytes: list[int]
+
+    def record(self, document: Document) -> dict[str, Any]:
+        """As bits.jsonl has it; stretches only of a document of more than one."""
+        found = {
+            "id": self.identity, "document": document.id, "source": document.source,
+            "chars": self.chars, "bytes": self.bytes, "bits": round(self.bits, 6),
+        }  # fmt: skip
+        cells = {"cells": [round(bits, 4) for bits in self.cells], "cell_bytes": self.cell_bytes}
+        return found | (cells if len(self.cells) > 1 else {})
+
+
+def _notes(subject: Subject, found: Bits, rows: Sequence[Row]) -> Iterator[str]:
+    if not subject.model.is_dir():
+        yield OF_FILES
+    if found.window < WINDOW:
+        yield f"Texts were read in windows of {found.window} tokens, as the model reads no more ({WINDOW} else)."
+    if are_few(rows):
+        yield f"Fewer than {FEW} different documents: intervals draw blocks of stretches of {CELL_CHARS} characters."
+
+
+def are_few(rows: Sequence[Row]) -> bool:
+    """Whether there are too few different documents to be drawn themselves."""
+    return len({row.identity for row in rows if row.chars}) < FEW
+
+
+def _measured(name: str, rows: Sequence[Row]) -> Measured:
+    """A figure with what it is made of: documents, or stretches of few ones, each document once by how often it is."""
+    under = [row.chars if name == "bits_per_char" else row.bytes for row in rows]
+    if not are_few(rows):
+        bits, same = [row.bits for row in rows], [row.identity for row in rows]
+        return Measured(name, mean_score(bits, weights=under, clusters=same), bits, under, same)
+    often, once = Counter(row.identity for row in rows), {row.identity: row for row in rows}
+    cells = [often[i] * bits for i, row in once.items() for bits in row.cells]
+    sizes = [
+        often[i] * (size if name == "bits_per_byte" else min(CELL_CHARS, row.chars - number * CELL_CHARS))
+        for i, row in once.items()
+        for number, size in enumerate(row.cell_bytes)
+    ]
+    return Measured(name, cells_score(cells, sizes, len(rows)), cells, sizes, in_order=True)
+
+
+def _by_source(documents: Sequence[Document], rows: Sequence[Row]) -> dict[str, Score]:
+    sources: dict[str, list[Row]] = {}
+    for document, row in zip(documents, rows, strict=True):
+        sources.setdefault(document.source, []).append(row)
     return {
-        name: mean_score([in_bits[i] for i in own], weights=[chars[i] for i in own])
+        name: _measured("bits_per_char", own).score
         for name, own in sorted(sources.items())
-        if any(chars[i] for i in own)
+        if any(row.chars for row in own)
     }
 
 
@@ -71,10 +128,8 @@ def _identity(text: str) -> str:
 
 
 def _adapter_bits(subject: Subject, texts: list[str]) -> Bits:
-    tokenizer = Tokenizer(subject.model)
-    bos = tokenizer.special_id("bos")
     with open_scorer(subject.model, subject.adapter, None) as scorer:
-        return scored_bits(scorer, tokenizer.eos_id if bos is None else bos, texts)
+        return scored_bits(scorer, Tokenizer(subject.model), texts)
 
 
 def _gguf_bits(subject: Subject, texts: list[str]) -> Bits:
@@ -91,16 +146,16 @@ def _gguf_bits(subject: Subject, texts: list[str]) -> Bits:
         raise DataError(f"{subject.model}: names neither BOS nor an end token to begin a text with.")
     with LlamaServer(subject.model, n_ctx=TOKENIZED_CONTEXT, n_parallel=1) as server:  # only to cut the texts
         encoded = server.tokenize(texts)
-    pieces = [
-        (number, piece)
-        for number, ids in enumerate(encoded)
-        for piece in windows([int(start), *ids], min(model.context, WINDOW))
-    ]
-    nats, tokens = [0.0] * len(texts), 0
+    window = min(model.context, WINDOW)
+    pieces = [piece for ids in encoded for piece in windows([int(start), *ids], window)]
     with bar(f"{subject.role}: bits", len(pieces), "windows") as shown:
-        found = model.nats([piece.ids for _, piece in pieces], shown.advance)
-    for (number, piece), row in zip(pieces, found, strict=True):
-        own = [value for value, learnt in zip(row, piece.learn[1:], strict=True) if learnt]
-        nats[number] += sum(own)
-        tokens += len(own)
-    return bits_of(nats, texts, tokens)
+        found = model.nats([piece.ids for piece in pieces], shown.advance)
+    nats = [
+        value
+        for piece, row in zip(pieces, found, strict=True)
+        for value, learnt in zip(row, piece.learn[1:], strict=True)
+        if learnt
+    ]
+    is_byte_level = metadata.get("tokenizer.ggml.model") == "gpt2"
+    sizes = [len(token_bytes(str(token), is_byte_level)) for token in metadata["tokenizer.ggml.tokens"]]
+    return bits_of(nats, [np.array([sizes[i] for i in ids], np.float64) for ids in encoded], texts, window)
