@@ -42,6 +42,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML: {error.problem}.") from error
+    if content is None:
+        raise ConfigError(f"{path}: holds nothing; it should name keys and their values.")
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {type(content).__name__}, not a mapping of keys.")
     return content

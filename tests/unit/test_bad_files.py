@@ -188,7 +188,7 @@ CASES: dict[str, Case] = {
         len(lines(GOOD)), 2,
     ),
     "text that is a number": (
-        "a.jsonl", lines(GOOD) + b'{"text": 5}\n', '"text" is int, not text (keys: text)', "record", [GOOD],
+        "a.jsonl", lines(GOOD) + b'{"text": 5}\n', '"text" is number, not text (keys: text)', "record", [GOOD],
         len(lines(GOOD)), 2,
     ),
     "a broken object in a list": (

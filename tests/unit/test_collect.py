@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from toys import write_jsonl
 
 from zhllm import stage
 from zhllm.errors import DataError, ProofError
@@ -118,7 +119,7 @@ def test_a_bad_line_costs_that_line_only(tmp_path: Path) -> None:
     assert [row["line"] for row in bad] == [2, 5, 6, 7, 8, 9]
     assert bad[0]["offset"] == len(lines[0]) + 1
     assert [row["reason"][:20] for row in bad] == [
-        "is not JSON: unexpec", "is neither UTF-8 (by", '"text" is int, not t', '"text" is missing (k',
+        "is not JSON: unexpec", "is neither UTF-8 (by", '"text" is number, no', '"text" is missing (k',
         "is a JSON list, not ", "is not JSON: no low ",
     ]  # fmt: skip
     assert metrics["files_read"] == 1
@@ -268,6 +269,23 @@ def test_splits_belong_to_clean_folders_only(tmp_path: Path) -> None:
         list(read_documents([file], split="valid"))
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"), [(None, "null"), (True, "boolean"), (1.5, "number"), (["一"], "list"), ({}, "object")]
+)
+def test_a_text_that_is_none_is_named_as_json_names_it(tmp_path: Path, text: object, kind: str) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "一"}, {"text": text}])
+    run(path, tmp_path / "out", max_rejected_share=1.0)
+    (bad,) = rows(tmp_path / "out", "rejected")
+    assert (bad["line"], bad["reason"]) == (2, f'"text" is {kind}, not text (keys: text)')
+
+
+def test_an_id_that_is_no_name_is_not_one(tmp_path: Path) -> None:
+    values = [{"id": found, "text": f"文{i}"} for i, found in enumerate(({"a": 1}, [1], None, "", 0, "甲"))]
+    run(write_jsonl(tmp_path / "a.jsonl", values), tmp_path / "out")
+    ids = [row["id"] for row in rows(tmp_path / "out", "documents")]
+    assert ids == ["a.jsonl#1", "a.jsonl#2", "a.jsonl#3", "a.jsonl#4", "0", "甲"]
+
+
 def test_parquet_of_others(tmp_path: Path) -> None:
     frame = pl.DataFrame({"text": ["甲", None], "n": [1, 2]})
     frame.write_parquet(tmp_path / "a.parquet")
@@ -275,7 +293,7 @@ def test_parquet_of_others(tmp_path: Path) -> None:
     (row,) = rows(tmp_path / "out", "documents")
     assert (row["id"], row["text"], row["meta"]) == ("a.parquet#1", "甲", '{"n":1}')
     (bad,) = rows(tmp_path / "out", "rejected")
-    assert (bad["line"], bad["reason"]) == (2, '"text" is NoneType, not text')
+    assert (bad["line"], bad["reason"]) == (2, '"text" is null, not text')
     with pytest.raises(DataError, match=r'has no column "body" \(columns: text, n\)'):
         run(tmp_path / "a.parquet", tmp_path / "out2", text_key="body")
     (tmp_path / "b.parquet").write_bytes(b"PAR1")

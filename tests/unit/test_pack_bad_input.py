@@ -68,6 +68,12 @@ def no_eos(toy: Toy, folder: Path) -> Path:
     return folder / "no-eos"
 
 
+def damaged(toy: Toy, folder: Path, name: str, content: str) -> Path:
+    shutil.copytree(toy.extended, folder / "broken", ignore=shutil.ignore_patterns("manifest.json", "tokenizer.model"))
+    (folder / "broken" / name).write_text(content)
+    return folder / "broken"
+
+
 def small(folder: Path, name: str = "a.jsonl", *texts: Any) -> Path:
     return write_jsonl(folder / name, [{"text": text} for text in texts or ("一",)])
 
@@ -98,20 +104,48 @@ REFUSED = {
         3,
         r"no-eos: tokenizer_config\.json names no eos_token",
     ),
+    **{
+        f"a tokenizer with {name}": (
+            lambda t, f, file=file, data=data: ["--corpus", small(f), "--tokenizer", damaged(t, f, file, data)],
+            3,
+            message,
+        )
+        for name, file, data, message in (
+            (
+                "a tokenizer.json of something else",
+                "tokenizer.json",
+                '{"model": null}',
+                r"broken/tokenizer\.json: cannot be read as a tokenizer \(data did not match",
+            ),
+            (
+                "an empty tokenizer.json",
+                "tokenizer.json",
+                "",
+                r"broken/tokenizer\.json: cannot be read as a tokenizer \(",
+            ),
+            ("a null config", "tokenizer_config.json", "null", r"tokenizer_config\.json: holds null, not an object"),
+            (
+                "a number for a token",
+                "tokenizer_config.json",
+                '{"eos_token": 5}',
+                r"tokenizer_config\.json: eos_token is number, not text",
+            ),
+        )
+    },
     "a text that is a number": (
         lambda t, f: ["--corpus", small(f, "a.jsonl", 5)],
         3,
-        r'a\.jsonl:1: "text" is int, not text',
+        r'a\.jsonl:1: "text" is number, not text',
     ),
     "a column of numbers": (
         lambda t, f: ["--corpus", parquet(f / "a.parquet", [1, 2])],
         3,
-        r'a\.parquet:1: "text" is int, not text',
+        r'a\.parquet:1: "text" is number, not text',
     ),
     "a row without text": (
         lambda t, f: ["--corpus", parquet(f / "a.parquet", ["一", None])],
         3,
-        r'a\.parquet:2: "text" is NoneType, not text',
+        r'a\.parquet:2: "text" is null, not text',
     ),
     "no text column": (
         lambda t, f: ["--corpus", pq.write_table(pa.table({"content": ["一"]}), f / "a.parquet") or f / "a.parquet"],

@@ -139,7 +139,9 @@ def test_equal_keys_are_refused_with_their_line(here: Path) -> None:
         opened(here)
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- a", "holds list, not a mapping")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "not valid YAML"), ("# leer", "holds nothing"), ("- a", "holds list, not a mapping")]
+)
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as FastTokenizer
 
 from zhllm.errors import DataError
+from zhllm.text.read.json_values import kind_of_value
 from zhllm.vocab import sentencepiece_model
 
 # Where a long text is cut for SentencePiece, which is fastest on texts of 500 to 8,000 characters (its queue then
@@ -34,7 +35,7 @@ class Tokenizer:
         self.folder = folder
         if not (folder / "tokenizer.json").is_file():
             raise DataError(f"{folder}: has no tokenizer.json. Give a tokenizer or model directory.")
-        self.fast = FastTokenizer.from_file(str(folder / "tokenizer.json"))
+        self.fast = _read_fast(folder / "tokenizer.json")
         self.config: dict[str, Any] = read_json(folder / "tokenizer_config.json")
         self.vocab_size: int = 1 + max(self.fast.get_vocab(with_added_tokens=True).values())
         self._other_specials: dict[tuple[str, ...], re.Pattern[str] | None] = {}
@@ -54,7 +55,10 @@ class Tokenizer:
     def special_id(self, role: str) -> int | None:
         """The id of "bos", "eos", "pad" or "unk"; None where the tokenizer has none."""
         token = self.config.get(f"{role}_token")
-        text = token["content"] if isinstance(token, dict) else token
+        text = token.get("content") if isinstance(token, dict) else token
+        if text is not None and not isinstance(text, str):
+            at = self.folder / "tokenizer_config.json"
+            raise DataError(f"{at}: {role}_token is {kind_of_value(text)}, not text. Name a token of the vocabulary.")
         return None if text is None else self.fast.token_to_id(text)
 
     @cached_property
@@ -171,6 +175,18 @@ def stretches(text: str, ends: str) -> Iterator[str]:
     yield text[start:]
 
 
+def _read_fast(path: Path) -> FastTokenizer:
+    """The tokenizer of a tokenizer.json; DataError where it is damaged or has no tokens."""
+    try:
+        found = FastTokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises Exception itself for a damaged file
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be read as a tokenizer ({said}). Make or copy it again.") from error
+    if not found.get_vocab_size(with_added_tokens=True):
+        raise DataError(f"{path}: has an empty vocabulary. Give a tokenizer or model directory.")
+    return found
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; DataError when it is missing or broken."""
     try:
@@ -178,5 +194,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds {type(content).__name__}, not an object.")
+        raise DataError(f"{path}: holds {kind_of_value(content)}, not an object.")
     return content

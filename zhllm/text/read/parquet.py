@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from zhllm.errors import StageError
 from zhllm.text.document import Document, Item, Rejected
+from zhllm.text.read.json_values import kind_of_value
 from zhllm.text.read.streams import MAX_RATIO
 
 DOCUMENT_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "source", "meta")])
@@ -192,7 +193,7 @@ def _document_of(row: Row, number: int, name: str, text_key: str, id_key: str) -
         return not_utf8(row, name, number)
     text = row.pop(text_key)
     if not isinstance(text, str):
-        reason = f'"{text_key}" is {type(text).__name__}, not text'
+        reason = f'"{text_key}" is {kind_of_value(text)}, not text'
         return Rejected(name, "record", reason, line=number)
     identity, source, meta = row.pop(id_key, None), row.pop("source", None), row.pop("meta", None)
     if row or not isinstance(meta, str):
@@ -201,7 +202,7 @@ def _document_of(row: Row, number: int, name: str, text_key: str, id_key: str) -
         except TypeError as error:
             return Rejected(name, "record", f"a column cannot be kept as JSON ({error})", line=number)
     return Document(
-        id=f"{name}#{number}" if identity is None else str(identity),
+        id=f"{name}#{number}" if identity is None or isinstance(identity, dict | list) else str(identity),
         text=text,
         source=source if isinstance(source, str) else name,
         meta=meta,

@@ -20,6 +20,7 @@ import orjson
 from zhllm.text.document import Document, Item, Parsed, Rejected, UnreadableError, json_of, meta_of, sample_of
 from zhllm.text.read.archives import is_zip, members, open_member
 from zhllm.text.read.decode import BadLine, DecodeError, decode, decode_lines
+from zhllm.text.read.json_values import kind_of_value
 from zhllm.text.read.parquet import read_parquet
 from zhllm.text.read.records import Record, read_records
 from zhllm.text.read.streams import COMPRESSED, codec_of, open_bytes, read_whole
@@ -345,14 +346,16 @@ def document_of(record: Record, file_name: str, keys: Keys) -> Item:
     text = value.get(keys.text)
     rejected = partial(Rejected, file_name, "record", offset=record.offset, line=record.line)
     if not isinstance(text, str):
-        found = f"is {type(text).__name__}, not text" if keys.text in value else "is missing"
+        found = f"is {kind_of_value(text)}, not text" if keys.text in value else "is missing"
         reason = f'"{keys.text}" {found} (keys: {", ".join(list(value)[:20]) or "none"})'
         return rejected(reason, sample=sample_of(str(value)[:1000]))
     identity = value.get(keys.id)
     meta = {k: v for k, v in value.items() if k not in (keys.text, keys.id)}
     try:
         document = Document(
-            id=f"{file_name}#{record.line}" if identity in (None, "") else str(identity),
+            id=f"{file_name}#{record.line}"
+            if identity in (None, "") or isinstance(identity, dict | list)
+            else str(identity),
             text=text,
             source=file_name,
             meta=orjson.dumps(meta).decode() if meta else "{}",
