@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+from unicodedata import normalize
 
 from zhllm.errors import DataError
 from zhllm.evals.choice_sets import LETTERS, Choice, Subject
@@ -25,6 +28,10 @@ from zhllm.text.prompt_format import Message, PromptFormat
 By = Literal["letter", "text"]
 # A set with a smaller share of Chinese characters among its letters is asked in English.
 MIN_HAN = 0.2
+# A text has no more tokens than bytes, but for BOS, and spaces that a tokenizer writes with three bytes.
+MORE_TOKENS = 8
+# Of questions that are too long, those that are named; and what a share of their number may be off.
+NAMED, TINY = 3, 1e-9
 
 
 @dataclass(frozen=True)
@@ -59,20 +66,30 @@ class ChoiceProtocol:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question as it is put: the text before the answer and the text of each possible answer."""
+    """A question as it is put: the text before the answer and the text of each possible answer.
+
+    The question's own part of the text begins at `start`; what stands before is the same for others of its subject.
+    """
 
     context: str
     options: tuple[str, ...]
+    start: int = 0
 
 
 @dataclass(frozen=True)
 class Marked:
-    """A question with the log-likelihood of each option, the worked examples it was given, and its share of right."""
+    """A question with the log-likelihood of each option, the worked examples it was given, and its share of right.
+
+    `prefix` + `prompt` + one of `continuations` is a text that was scored, from where the continuation begins.
+    """
 
     subject: str
     choice: Choice
     nats: tuple[float, ...]
     shots: int
+    prefix: str
+    prompt: str
+    continuations: tuple[str, ...]
 
     def share_right(self, per_char: bool = False) -> float:
         """1 where the right option is the likeliest alone, 1/k where k are equally likely, else 0."""
@@ -92,13 +109,27 @@ class Marked:
         return [nats / size if per_char else nats for nats, size in zip(self.nats, sizes, strict=True)]
 
 
+@dataclass(frozen=True)
+class TooLong:
+    """A question that the model cannot read whole, not even without worked examples, and its tokens."""
+
+    subject: str
+    choice: Choice
+    tokens: int
+
+
 @dataclass
 class Result:
-    """Every question marked under one protocol, and its hash."""
+    """Every question marked under one protocol, in the order of the set, those that were too long, and the hash.
+
+    `left_out` says of each question of the set whether it was too long.
+    """
 
     protocol: ChoiceProtocol
     digest: str
     marked: list[Marked] = field(default_factory=list)
+    too_long: list[TooLong] = field(default_factory=list)
+    left_out: list[bool] = field(default_factory=list)
 
     @property
     def dropped(self) -> int:
@@ -124,13 +155,13 @@ def prompt_of(subject: Subject, choice: Choice, shots: int, protocol: ChoiceProt
     options = tuple(wording.gap + answer for answer in _answers(choice, protocol.by))
     if protocol.chat is None:
         worked = "".join(f"{body}{answer}\n\n" for body, answer in zip(asked, right, strict=False))
-        return Prompt(f"{heading}\n\n{worked}{asked[-1]}{wording.answer}", options)
+        return Prompt(f"{heading}\n\n{worked}{asked[-1]}{wording.answer}", options, len(f"{heading}\n\n{worked}"))
     messages: list[Message] = []
     for body, answer in zip(asked, [*right, ""], strict=True):
         content = body.strip() if messages else f"{heading}\n\n{body.strip()}"
         messages += [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
     asked_chat = protocol.chat.render(messages[:-1], answer_next=True) + protocol.chat.lead
-    return Prompt(asked_chat + wording.answer, options)
+    return Prompt(asked_chat + wording.answer, options, max(0, asked_chat.rfind(asked[-1].strip())))
 
 
 def _body(choice: Choice, by: By, wording: Wording) -> str:
@@ -148,8 +179,13 @@ def run_choice(
     subjects: Sequence[Subject],
     protocol: ChoiceProtocol,
     on_subject: Callable[[Subject], None] = lambda subject: None,
+    max_too_long: float = 0.0,
 ) -> Result:
-    """Mark every question. Raises DataError where examples are missing or a question is too long on its own."""
+    """Mark every question that the model can read.
+
+    Raises DataError where examples are missing, or where more than the share `max_too_long` of the questions, or all
+    of them, are too long on their own: before anything is scored.
+    """
     if short := [s for s in subjects if len(s.examples) < protocol.shots]:
         raise DataError(
             f"--shots {protocol.shots}: {short[0].name} has {len(short[0].examples)} worked examples. "
@@ -157,35 +193,74 @@ def run_choice(
         )
     wording = wording_for(subjects)
     result = Result(protocol, digest_of(subjects, protocol, wording))
+    result.too_long = _too_long(scorer, subjects, protocol, wording)
+    _check_long(result.too_long, sum(len(s.questions) for s in subjects), max_too_long, scorer.context)
+    long = {(item.subject, item.choice) for item in result.too_long}
+    result.left_out = [(subject.name, choice) in long for subject in subjects for choice in subject.questions]
     for subject in subjects:
-        for shots, choices, asks in _by_shots(scorer, subject, protocol, wording):
-            scores = scorer.score(asks)
-            pairs = zip(choices, scores, strict=True)
-            result.marked += [Marked(subject.name, choice, tuple(nats), shots) for choice, nats in pairs]
+        choices = tuple(choice for choice in subject.questions if (subject.name, choice) not in long)
+        found: dict[int, Marked] = {}
+        for shots, numbers, prompts, asks in _by_shots(scorer, replace(subject, questions=choices), protocol, wording):
+            for number, prompt, nats in zip(numbers, prompts, scorer.score(asks), strict=True):
+                found[number] = _marked(subject.name, choices[number], shots, prompt, nats)
+        result.marked += [found[number] for number in range(len(choices))]
         on_subject(subject)
     return result
 
 
+def _marked(subject: str, choice: Choice, shots: int, prompt: Prompt, nats: Sequence[float]) -> Marked:
+    prefix, own = prompt.context[: prompt.start], prompt.context[prompt.start :]
+    # Thousands of questions begin with the same kilobytes, which are held once.
+    return Marked(subject, choice, tuple(nats), shots, sys.intern(prefix), own, prompt.options)
+
+
+def _too_long(scorer: Scorer, subjects: Sequence[Subject], protocol: ChoiceProtocol, wording: Wording) -> list[TooLong]:
+    """The questions that do not fit without worked examples; only texts of so many bytes are encoded."""
+    asked = [(s.name, choice, prompt_of(s, choice, 0, protocol, wording)) for s in subjects for choice in s.questions]
+    long = [item for item in asked if _longest_bytes(item[2]) > scorer.context]
+    asks = _encoded(scorer, [prompt for _, _, prompt in long])
+    found = [
+        TooLong(name, choice, max(map(len, ask.options)) - 1) for (name, choice, _), ask in zip(long, asks, strict=True)
+    ]
+    return [item for item in found if item.tokens > scorer.context]
+
+
+def _longest_bytes(prompt: Prompt) -> int:
+    """No less than the tokens of a prompt with its longest option, also where a tokenizer takes characters apart."""
+    longest = max(prompt.options, key=lambda option: len(option.encode("utf-8", "surrogatepass")))
+    text = prompt.context + longest
+    forms = (text, normalize("NFKD", text))
+    return max(len(form.encode("utf-8", "surrogatepass")) for form in forms) + 2 * text.count(" ") + MORE_TOKENS
+
+
+def _check_long(long: Sequence[TooLong], count: int, limit: float, context: int) -> None:
+    """DataError where too many of the questions are too long for the model."""
+    is_all = len(long) == count
+    if not long or (len(long) <= limit * count + TINY and not is_all):
+        return
+    named = ", ".join(item.choice.where for item in long[1:NAMED])
+    others = f" (also {named}{' ...' if len(long) > NAMED else ''})" if named else ""
+    remedy = "" if is_all else f", or leave them out: --max-too-long {math.ceil(1000 * len(long) / count) / 1000:g}"
+    raise DataError(
+        f"{long[0].choice.where}: the question has {long[0].tokens} tokens and the model reads {context}. So it is of "
+        f"{len(long)} of {count} questions{others}. Take them out of the set, score a model that reads more{remedy}."
+    )
+
+
 def _by_shots(
     scorer: Scorer, subject: Subject, protocol: ChoiceProtocol, wording: Wording
-) -> Iterator[tuple[int, list[Choice], list[Ask]]]:
-    """The questions with as many worked examples as fit, those with the same number together."""
-    left = list(subject.questions)
+) -> Iterator[tuple[int, list[int], list[Prompt], list[Ask]]]:
+    """The questions, by number, with as many worked examples as fit, those with the same number together."""
+    left = list(range(len(subject.questions)))
     for shots in range(protocol.shots, -1, -1):
-        asks = _encoded(scorer, [prompt_of(subject, choice, shots, protocol, wording) for choice in left])
-        sizes = [max(map(len, ask.options)) - 1 for ask in asks]
-        fitting = [i for i, size in enumerate(sizes) if size <= scorer.context]
+        prompts = [prompt_of(subject, subject.questions[i], shots, protocol, wording) for i in left]
+        asks = _encoded(scorer, prompts)
+        fitting = [i for i, ask in enumerate(asks) if max(map(len, ask.options)) - 1 <= scorer.context]
         if fitting:
-            yield shots, [left[i] for i in fitting], [asks[i] for i in fitting]
-        if len(fitting) == len(left):
+            yield shots, [left[i] for i in fitting], [prompts[i] for i in fitting], [asks[i] for i in fitting]
+        left = [number for i, number in enumerate(left) if i not in set(fitting)]
+        if not left:
             return
-        if shots == 0:
-            index = next(i for i, size in enumerate(sizes) if size > scorer.context)
-            raise DataError(
-                f"{left[index].where}: the question has {sizes[index]} tokens and the model reads {scorer.context}. "
-                "Take it out of the set, or score a model that reads more."
-            )
-        left = [choice for i, choice in enumerate(left) if i not in set(fitting)]
 
 
 def _encoded(scorer: Scorer, prompts: Sequence[Prompt]) -> list[Ask]:

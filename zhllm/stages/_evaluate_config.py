@@ -42,6 +42,11 @@ class EvaluateConfig(Config):
         min_length=1,
         description="choice: the likelihood of the option's letter, of its full text (sum and per character), or both.",
     )
+    max_too_long: float = Field(
+        0.05, ge=0, le=1,
+        description="choice, own: share of questions that may be left out, and are counted, as the model cannot read "
+        "them whole.",
+    )  # fmt: skip
     chat: bool = Field(False, description="choice, harness: questions in the model's chat template, examples as turns.")
     own_questions: int = Field(200, gt=0, description="own: questions of each kind (numbers, names, terms) at most.")
     allow_code: bool = Field(False, description="code: run what the model writes, with limits of time and memory.")

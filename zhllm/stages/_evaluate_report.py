@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ Results = Mapping[str, Mapping[str, "TaskResult"]]
 # From here on a figure is written with an exponent.
 LARGE = 1e6
 # Of a protocol, what is told beside its hash.
-SETTINGS = ("shots", "chat", "template", "window_tokens", "max_tokens")
+SETTINGS = ("shots", "chat", "left out", "template", "window_tokens", "max_tokens")
 
 
 def write_report(out: Path, results: Results, names: Mapping[str, str]) -> None:
@@ -56,7 +57,7 @@ def write_report(out: Path, results: Results, names: Mapping[str, str]) -> None:
 
 
 def _differences(results: Results) -> dict[str, dict[str, Any]]:
-    """model minus against on the same items, for every figure that is made of items."""
+    """model minus against on the items that both were asked, for every figure that is made of items."""
     found = {}
     for task, after in results["model"].items():
         before = results["against"][task] if "against" in results else None
@@ -65,9 +66,11 @@ def _differences(results: Results) -> dict[str, dict[str, Any]]:
         if before.protocol["hash"] != after.protocol["hash"] and not after.protocol.get("chat"):
             raise DataError(f"--task {task}: both models must be asked the same.")
         for one, other in zip(after.measured, before.measured, strict=True):
-            if one.items:
+            both = [i for i, pair in enumerate(zip(one.items, other.items, strict=True)) if not any(map(isnan, pair))]
+            if both:
+                own = one.only(both)
                 found[one.name] = difference(
-                    one.items, other.items, one.weights, one.clusters, one.in_order, is_share(one)
+                    own.items, other.only(both).items, own.weights, own.clusters, own.in_order, is_share(own)
                 )
     return found
 

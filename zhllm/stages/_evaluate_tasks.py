@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,17 @@ ADAPTER, ANSWERED_AT_ONCE = "adapter", 4
 _REPEAT = "items repeat others"
 # Of a question that does not fit, enough to find it by.
 SHOWN_CHARS = 24
+# Of questions that were left out, those that are named.
+SHOWN_LONG = 5
+PREFIX_DIGITS = 16
 
 
 @dataclass(frozen=True)
 class Measured:
     """A figure under its name, and what it was made of: a value (with its weight) for each item, in order.
 
-    Items with one label of `clusters` repeat each other; those `in_order` are cells of running text.
+    Items with one label of `clusters` repeat each other; those `in_order` are cells of running text. The value of one
+    that this model could not be asked is NaN.
     """
 
     name: str
@@ -40,10 +45,19 @@ class Measured:
     clusters: Sequence[str] | None = None
     in_order: bool = False
 
+    def only(self, numbers: Sequence[int]) -> Measured:
+        """The figure with these of its items; its score stays that of all."""
+        weights = None if self.weights is None else [self.weights[i] for i in numbers]
+        clusters = None if self.clusters is None else [self.clusters[i] for i in numbers]
+        return replace(self, items=[self.items[i] for i in numbers], weights=weights, clusters=clusters)
+
 
 @dataclass
 class TaskResult:
-    """One task on one model. `flat` holds what the manifest keeps; `records` go to `<task>.jsonl`."""
+    """One task on one model. `flat` holds what the manifest keeps; `records` go to `<task>.jsonl`.
+
+    `prefixes`, what prompts of the records begin with, go to `<task>-prefixes.jsonl`.
+    """
 
     measured: list[Measured]
     protocol: dict[str, Any]
@@ -51,6 +65,7 @@ class TaskResult:
     tables: dict[str, dict[str, Score]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
+    prefixes: list[dict[str, Any]] = field(default_factory=list)
 
     def add_repeats(self, clusters: Sequence[str]) -> None:
         """A note of how many items repeat others, where some do."""
@@ -159,8 +174,13 @@ def _choices(config: EvaluateConfig, subject: Subject, sets: Sequence[Any], task
             label = f"{subject.role}: {by} scoring"
             with bar(label, sum(len(s.questions) for s in sets), "questions") as shown:
                 protocol = ChoiceProtocol(config.shots if task == "choice" else 0, by, chat)
-                found = run_choice(scorer, sets, protocol, lambda s: shown.advance(len(s.questions)))
+                found = run_choice(
+                    scorer, sets, protocol, lambda s: shown.advance(len(s.questions)), config.max_too_long
+                )
             _add_choice(result, found, task)
+            _add_records(result, found)
+            if found.too_long:
+                _tell_long(result, found, scorer.context)
         result.flat[f"{task}_tokens_computed"] = scorer.tokens_computed
     digests = [result.protocol[by] for by in config.score_by]
     shots = {"shots": config.shots} if task == "choice" else {}
@@ -169,32 +189,68 @@ def _choices(config: EvaluateConfig, subject: Subject, sets: Sequence[Any], task
 
 
 def _add_choice(result: TaskResult, found: Any, task: str) -> None:
+    """The figures of one way of scoring."""
     from zhllm.evals.choice import chosen_letters, macro, overall, tables
-    from zhllm.evals.choice_sets import LETTERS
 
     by = found.protocol.by
     ways = [(task, False)] if by == "letter" else [(f"{task}_text", False), (f"{task}_text_per_char", True)]
     same = [item.asked for item in found.marked]
     result.add_repeats(same)
     for name, per_char in ways:
-        items = [item.share_right(per_char) for item in found.marked]
-        result.measured.append(Measured(f"{name}_accuracy", overall(found, per_char), items, clusters=same))
+        right = iter([item.share_right(per_char) for item in found.marked])
+        items = [math.nan if is_long else next(right) for is_long in found.left_out]
+        labels = iter(same)
+        clusters = ["" if is_long else next(labels) for is_long in found.left_out]
+        result.measured.append(Measured(f"{name}_accuracy", overall(found, per_char), items, clusters=clusters))
         result.measured.append(Measured(f"{name}_macro_accuracy", macro(found, per_char)))
         for kind, scores in tables(found, per_char).items():
             result.tables |= {f"{name}: {kind}": scores} if scores else {}
     result.protocol[by] = found.digest
     result.flat |= {f"{task}_questions": len(found.marked), f"{task}_{by}_fewer_shots": found.dropped}
+    result.flat[f"{task}_{by}_too_long"] = len(found.too_long)
     if found.dropped:
         say(f"{found.dropped} of {len(found.marked)} questions got fewer than {found.protocol.shots} examples to fit")
         result.notes.append(f"{found.dropped} questions got fewer worked examples, the oldest left out, to fit.")
     if by == "letter":
         chosen = ", ".join(f"{letter} {count}" for letter, count in chosen_letters(found).items())
         result.notes.append(f"Chosen letters: {chosen}.")
+
+
+def _tell_long(result: TaskResult, found: Any, context: int) -> None:
+    """How many questions were left out because the model cannot read them whole, and which."""
+    long, by = found.too_long, found.protocol.by
+    count = len(long) + len(found.marked)
+    named = ", ".join(item.choice.where for item in long[:SHOWN_LONG])
+    more = f" and {len(long) - SHOWN_LONG} more" if len(long) > SHOWN_LONG else ""
+    told = f"{len(found.marked)} of {count} questions; {len(long)} too long for the {context} tokens the model reads"
+    say(f"{by} scoring: {told} ({named}{more})")
+    result.notes.append(f"Scored by {by}: {told}: {named}{more}.")
+    result.protocol["left out"] = max(result.protocol.get("left out", 0), len(long))
+
+
+def _add_records(result: TaskResult, found: Any) -> None:
+    """A record for every question, those left out last, and one for each text that some of them begin with."""
+    from zhllm.evals.choice_sets import LETTERS
+
+    by, chat = found.protocol.by, found.protocol.chat
+    known = {record["prefix"] for record in result.prefixes}
     for item in found.marked:
-        record = {"by": by, "subject": item.subject, "question": item.choice.question, "asked": item.asked,
-                  "where": item.choice.where}  # fmt: skip
+        prefix = digest_of(item.prefix)[:PREFIX_DIGITS]
+        if prefix not in known:
+            known.add(prefix)
+            result.prefixes.append(
+                {"prefix": prefix, "by": by, "subject": item.subject, "shots": item.shots,
+                 "chat": chat.name if chat else None, "text": item.prefix}
+            )  # fmt: skip
         nats = dict(zip(LETTERS, (round(n, 6) for n in item.nats), strict=False))
         result.records.append(
-            {**record, "answer": item.choice.letter, "log_likelihoods": nats, "shots": item.shots,
-             "right": item.share_right()}
+            {"by": by, "subject": item.subject, "question": item.choice.question, "asked": item.asked,
+             "where": item.choice.where, "answer": item.choice.letter, "log_likelihoods": nats, "shots": item.shots,
+             "right": item.share_right(), "prefix": prefix, "prompt": item.prompt,
+             "continuations": item.continuations}
         )  # fmt: skip
+    result.records += [
+        {"by": by, "subject": item.subject, "question": item.choice.question, "where": item.choice.where,
+         "answer": item.choice.letter, "right": None, "too_long_tokens": item.tokens}
+        for item in found.too_long
+    ]  # fmt: skip

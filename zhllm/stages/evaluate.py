@@ -15,7 +15,8 @@ from zhllm.stages._evaluate_config import EvaluateConfig
 
 
 def run(config: EvaluateConfig, out: Path) -> Metrics:
-    """Writes scores.json, report.html, and for each task a jsonl of what was asked and found.
+    """Writes scores.json, report.html, and for each task a jsonl of what was asked and found; for multiple choice also
+    what its prompts begin with (*-prefixes.jsonl).
 
     A question set is JSON lines {"question": ..., "answer": ..., "accept": [other forms]}; a reply
     is right when it holds one of them. Multiple choice compares log-likelihoods. Nothing is drawn: the same
@@ -55,6 +56,8 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
                 name = "answers.jsonl" if task == "questions" else f"{task}.jsonl"
                 for record in found.records:
                     append_jsonl(out / name, {"model": subject.role, **record})
+                for record in found.prefixes:
+                    append_jsonl(out / f"{task}-prefixes.jsonl", {"model": subject.role, **record})
     write_report(out, results, names_of(config))
     metrics: Metrics = {}
     for role, by_task in results.items():
