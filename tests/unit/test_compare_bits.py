@@ -12,7 +12,7 @@ import pytest
 from test_cli import run
 from toys import Toy, random_model, stage, write_jsonl
 
-from zhllm.tools._compare_runs import paired
+from zhllm.evals.intervals import difference
 
 TEXTS = [f"第{i}台仪器每{2 + i % 7}天校准一次，𠮷先生登记👩‍👩‍👧。" * (1 + i % 5) for i in range(40)] + ["好", "好"]
 
@@ -24,23 +24,23 @@ def rows(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> dict[str, A
 
 
 def test_the_interval_of_a_ratio_is_that_of_every_resample() -> None:
-    changes, sizes = [3.0, -1.0, 2.0, 0.0], [10.0, 1.0, 4.0, 20.0]
+    changes, sizes = [3.0, -1.0, 2.0, 0.0, 1.0], [10.0, 1.0, 4.0, 20.0, 8.0]
     ratios = sorted(
-        sum(changes[i] for i in drawn) / sum(sizes[i] for i in drawn) for drawn in product(range(4), repeat=4)
+        sum(changes[i] for i in drawn) / sum(sizes[i] for i in drawn) for drawn in product(range(5), repeat=4)
     )
-    found = paired(changes, sizes)
-    assert found.value == pytest.approx(4 / 35) and found.n == 4
-    below, above = sum(r <= 0 for r in ratios) / 256, sum(r >= 0 for r in ratios) / 256
-    assert found.p == pytest.approx(min(1, 2 * min(below, above)), abs=0.03)
-    assert found.low == pytest.approx(ratios[6], abs=0.05) and found.high == pytest.approx(ratios[-7], abs=0.05)
+    found = difference(changes, [0.0] * 5, sizes)
+    assert found["value"] == pytest.approx(5 / 43) and found["n"] == 5
+    below, above = sum(r <= 0 for r in ratios) / 625, sum(r >= 0 for r in ratios) / 625
+    assert found["p"] == pytest.approx(min(1, 2 * min(below, above)), abs=0.03)
+    assert found["low"] == pytest.approx(ratios[15], abs=0.05) and found["high"] == pytest.approx(ratios[-16], abs=0.05)
 
 
 def test_thousands_of_documents_are_drawn_in_little_memory() -> None:
     rng = random.Random(0)
     sizes = [float(rng.randint(50, 5000)) for _ in range(3000)]
-    found = paired([0.01 * size + rng.gauss(0, 40) for size in sizes], sizes)
-    assert found.low is not None and found.high is not None and found.low < 0.01 < found.high
-    assert found.is_significant and found.high - found.low < 0.002
+    found = difference([0.01 * size + rng.gauss(0, 40) for size in sizes], [0.0] * 3000, sizes)
+    assert found["low"] < 0.01 < found["high"]
+    assert found["is_clear"] and found["high"] - found["low"] < 0.002
 
 
 def test_documents_are_paired_by_their_text(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

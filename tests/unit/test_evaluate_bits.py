@@ -150,3 +150,32 @@ def test_records_hold_stretches(models: dict[str, Path], tmp_path: Path, capsys:
     assert "cells" not in short
     found, _ = rows([out, out], capsys)
     assert found["rows"][0]["values"][0] == pytest.approx(first(out)["value"])
+
+
+def test_compare_pairs_stretches_of_few_documents(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two documents are shared of two and of three; the tokenizers are others, the stretches the same."""
+    halves = [LONG[:1500], LONG[1500:]]
+    more = written(tmp_path / "more.jsonl", ["另一篇文档，别处没有。" * 9, *reversed(halves)])
+    one = stage("evaluate", tmp_path / "one", model=models["extended"], task=["bits"],
+                data=[written(tmp_path / "two.jsonl", halves)])  # fmt: skip
+    other = stage("evaluate", tmp_path / "other", model=models["byte"], task=["bits"], data=[more])
+    found, _ = rows([one, other], capsys)
+    for row, measure in zip(found["rows"], ("bits_per_char", "bits_per_byte"), strict=False):
+        gap = row["differences"][0]
+        assert row["measure"] == measure and (gap["n"], gap["of"]) == (2, [2, 3])
+        assert gap["low"] < gap["value"] < gap["high"] and gap["value"] == pytest.approx(gap["other"] - gap["first"])
+    both = stage("evaluate", tmp_path / "both", model=models["byte"], against=models["extended"], task=["bits"],
+                 data=[tmp_path / "two.jsonl"])  # fmt: skip
+    own = read_scores(both)["differences"]["bits_per_char"]
+    gap = found["rows"][0]["differences"][0]
+    assert [gap[k] for k in ("value", "low", "high", "p")] == pytest.approx(
+        [own[k] for k in ("value", "low", "high", "p")], rel=1e-3
+    )
+    lines = [json.loads(line) for line in (other / "bits.jsonl").read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        line.pop("cells", None)
+    (other / "bits.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    older = rows([one, other], capsys)[0]["rows"][0]["differences"][0]
+    assert (older["low"], older["p"]) == (None, None) and "an older evaluation has no stretches" in older["no_interval"]

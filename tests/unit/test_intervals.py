@@ -177,7 +177,7 @@ def test_the_same_answers_do_not_prove_that_models_are_equal() -> None:
     assert (found["value"], found["low"], found["high"]) == (0.0, pytest.approx(-bound), pytest.approx(bound))
     assert (found["p"], found["changed"], found["is_clear"]) == (1.0, 0, False)
     margins = difference([0.1, 0.2], [0.1, 0.2])
-    assert (margins["low"], margins["p"], margins["no_interval"]) == (None, None, "the same on all 2")
+    assert (margins["low"], margins["p"], margins["no_interval"]) == (None, 1.0, "the same on all 2")
 
 
 def test_few_changed_answers_are_judged_by_mcnemar_s_mid_p() -> None:

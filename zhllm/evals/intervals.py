@@ -165,7 +165,7 @@ def difference(
     By the paired bootstrap (Efron and Tibshirani 1993, chapter 16), of clusters where items repeat each other, of
     blocks where the items are cells of text `in_order`. Right and wrong answers (`is_share`) have the interval of
     Bonett and Price (2012) and the mid-p of McNemar's test, as Fagerland, Lydersen and Laake (2014) recommend: both
-    hold where few answers changed, or none. `no_interval` says why low, high and p are None. Raises ValueError where
+    hold where few answers changed, or none. `no_interval` says why low and high are None. Raises ValueError where
     the items are not the same number.
     """
     if len(after) != len(before):
@@ -173,13 +173,14 @@ def difference(
     change = np.asarray(after, np.float64) - np.asarray(before, np.float64)
     units = units_of(change.tolist(), weights, clusters)
     found = {"value": float(change.sum() / units.weights.sum()), "n": len(change)}
-    if len(units.values) < len(change):
+    if in_order or len(units.values) < len(change):
         found["units"] = len(units.values)
     signs = _signs(units) if is_share and weights is None and not in_order else None
     if signs is not None:
         return found | _of_signs(*signs)
     if reason := _unknown(change, units, in_order):
-        return found | {"low": None, "high": None, "p": None, "is_clear": False, "no_interval": reason}
+        p = None if change.any() else 1.0
+        return found | {"low": None, "high": None, "p": p, "is_clear": False, "no_interval": reason}
     if in_order:
         drawn = block_means(change, np.asarray(weights or [1.0] * len(change), np.float64), PAIRED_ROUNDS)
     else:

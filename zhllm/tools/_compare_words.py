@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from zhllm.page import number
@@ -10,18 +11,47 @@ from zhllm.tools._report_words import Words
 TEXTS: dict[str, tuple[str, str]] = {
     "comparison": ("Comparison", "对比"),
     "lead": (
-        "Differences are to the first. * marks p < 0.05 of a paired bootstrap over items.",
-        "差值均相对第一列。* 表示按题（或文档）配对的自助法 p < 0.05。",
+        "Differences are to the first, over the items that both have. * marks p < 0.05: of right and wrong answers by "
+        "McNemar's mid-p, else by a paired bootstrap.",
+        "差值均相对第一列，只看两边都有的题（或文档）。* 表示 p < 0.05：对错题用 McNemar 的 mid-p，其余用配对自助法。",
+    ),
+    "no_interval": (" (no interval: {reason})", "（无置信区间：{reason}）"),
+    "none_changed": (" (right and wrong alike)", "（答案对错完全相同）"),
+    "units": (" ({units} different)", "（其中 {units} 项不同）"),
+    "stretches": (" ({units} stretches)", "（{units} 段）"),
+    "of_shared": (
+        "; on the {n} {items} that both have (of {has} and {other_has}): [1] {one}, [{place}] {two}",
+        "；两边都有的 {n} {items}（各有 {has} 和 {other_has}）：[1] {one}，[{place}] {two}",
     ),
     "numbers": ("Numbers", "数值"),
     "compared": ("compared", "对比对象"),
     "against": ("{folder} (against: {model})", "{folder}（对照模型：{model}）"),
     "other_data": (
-        "{name}: measured on other data; the difference is not the models' alone",
-        "{name}：所用数据不同，差值不全来自模型",
+        "{name}: measured on other data, or asked in another way; the difference is not the models' alone",
+        "{name}：所用数据不同或问法不同，差值不全来自模型",
     ),
     "not_whole": ("not up to date or not whole: {steps}", "已过期或不完整：{steps}"),
 }
+
+
+# What the items of a task are called.
+ITEMS = {
+    "bits": ("documents", "篇文档"),
+    "preference": ("pairs", "对"),
+    "memory": ("canaries", "条"),
+    "health": ("prompts", "条提示"),
+}
+QUESTIONS = ("questions", "道题")
+# Why there is no interval, as zhllm.evals.intervals says it, in Chinese.
+REASONS = (
+    (r"the same on all (\d+)", r"\1 项全部相同"),
+    (r"all items have the same value", "各项数值都相同"),
+    (r"a single item", "只有一项"),
+    (r"a group of a single item", "有的组只有一项"),
+    (r"(\d+) stretch(?:es)? of (\d+) characters; (\d+) are needed \((\d+)\)",
+     r"只有 \1 段 \2 字的文本，需要 \3 段（\4 字）"),
+    (r"few documents, of which an older evaluation has no stretches", "文档太少，而旧的评测没有分段记录"),
+)  # fmt: skip
 
 
 class CompareWords(Words):
@@ -37,6 +67,15 @@ class CompareWords(Words):
             return super().__call__(key, **values)
         written = {k: number(v) if isinstance(v, int | float) else str(v) for k, v in values.items()}
         return TEXTS[key][self._place].format(**written)
+
+    def items(self, task: str) -> str:
+        """What a task asks."""
+        return ITEMS.get(task, QUESTIONS)[self._place]
+
+    def why(self, told: str) -> str:
+        """Why there is no interval."""
+        found = next((re.sub(f"^{p}$", chinese, told) for p, chinese in REASONS if re.match(f"^{p}$", told)), told)
+        return found if self._place else told
 
     def named(self, name: str) -> str:
         """A task or a measure."""

@@ -101,6 +101,19 @@ def read_differences(folder: Path) -> dict[str, dict[str, float]]:
     }
 
 
+def read_hashes(folder: Path) -> dict[str, str]:
+    """By task: the hash of what was asked, of whose data; empty where an older evaluation has none.
+
+    Raises OSError, ValueError as `read_scores`.
+    """
+    found = _read(folder).get("protocols")
+    return {
+        str(task): str(one["hash"])
+        for task, one in (found.items() if isinstance(found, dict) else ())
+        if isinstance(one, dict) and "hash" in one
+    }
+
+
 def _read(folder: Path) -> dict[str, Any]:
     found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     if not isinstance(found, dict):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from zhllm.tools._compare_runs import Difference, Key, Numbers
+    from zhllm.tools._compare_items import Difference
+    from zhllm.tools._compare_runs import Key, Numbers
     from zhllm.tools._compare_words import CompareWords
 
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 def command(folders: tuple[Path, ...], every: bool, as_json: bool, page: Path | None, lang: str | None) -> None:
     """Compare run folders and folders of evaluate: a column each, differences to the first one.
 
-    Where both have answers to the same questions the difference has a 95 % interval and a p of a paired bootstrap
-    (10,000 draws, fixed seed); * marks p < 0.05. One evaluation with --against is compared with itself: base, model.
+    Where both have answers to the same questions the difference is over those, with a 95 % interval and a p: of right
+    and wrong answers by McNemar's mid-p, else by a paired bootstrap (10,000 draws, fixed seed); * marks p < 0.05. What
+    was asked several times counts once. One evaluation with --against is compared with itself: base, model.
 
     \b
     zhllm compare runs/demo runs/mine
@@ -68,7 +70,8 @@ def opened(folders: Sequence[Path], every: bool, words: CompareWords) -> tuple[l
     found = matched(found, all(is_run))
     notes = [f"{one.label}{words.colon}{note}" for one in found for note in one.notes]
     others = [key for one in found[1:] for key in one.data if found[0].data.get(key, one.data[key]) != one.data[key]]
-    notes += [words("other_data", name=_named(key, words)) for key in dict.fromkeys(others)]
+    steps = dict.fromkeys((step, task.partition(":")[0]) for step, task, _, _ in others)
+    notes += [words("other_data", name=f"{step} {words.named(task)}".strip()) for step, task in steps]
     return found, notes
 
 
@@ -112,7 +115,8 @@ def _rows(compared: Sequence[Numbers], words: CompareWords) -> list[list[str]]:
         values = [
             written(one.scores[key], one.scores[key].value) if key in one.scores else "\u2013" for one in compared
         ]
-        gaps = [_gap(difference(compared[0], other, key), compared[0], key, words) for other in compared[1:]]
+        found = [difference(compared[0], other, key) for other in compared[1:]]
+        gaps = [_gap(gap, compared[0], key, place, words) for place, gap in enumerate(found, 2)]
         rows.append([_named(key, words), *values, *gaps])
     return [[cell.replace("\u00a0", " ") for cell in row] for row in rows]
 
@@ -124,20 +128,35 @@ def _named(key: Key, words: CompareWords) -> str:
     return " ".join(word for word in named if word)
 
 
-def _gap(found: Difference | None, first: Numbers, key: Key, words: CompareWords) -> str:
-    """A difference in words: in points for shares; its interval and p where items decide."""
+def _gap(found: Difference | None, first: Numbers, key: Key, place: int, words: CompareWords) -> str:
+    """A difference in words: in points for shares; its interval, p and items, and the scores of those."""
+    from zhllm.tools._report_results import written
+
     if found is None:
         return "\u2013"
-    is_share = first.scores[key].is_share
+    score = first.scores[key]
 
     def told(value: float) -> str:
-        return f"{100 * value:+.1f}" if is_share else f"{value:+,.4g}"
+        return f"{100 * value:+.1f}" if score.is_share else f"{value:+,.4g}"
 
-    text = told(found.value) + (words("points") if is_share else "")
-    if found.p is None or found.low is None or found.high is None:
-        return text
-    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
-    return f"{text} [{told(found.low)}, {told(found.high)}], {p}{' *' if found.is_significant else ''}, n = {found.n}"
+    text = told(found.value) + (words("points") if score.is_share else "")
+    if found.low is not None and found.high is not None:
+        text += f" [{told(found.low)}, {told(found.high)}]"
+    if found.p is not None:
+        text += f", p {'< 0.001' if found.p < 0.001 else f'= {found.p:.3f}'}{' *' if found.is_significant else ''}"
+    if found.no_interval is not None:
+        text += words("no_interval", reason=words.why(found.no_interval))
+    if found.n is not None:
+        text += f", n = {found.n}"
+    if found.changed == 0:
+        text += words("none_changed")
+    elif found.units is not None:
+        text += words("stretches" if found.units > (found.n or 0) else "units", units=found.units)
+    if found.is_of_part and found.first is not None and found.other is not None and found.of is not None:
+        one, two = written(score, found.first), written(score, found.other)
+        counts = {"n": found.n, "has": found.of[0], "other_has": found.of[1]}
+        text += words("of_shared", **counts, items=words.items(key[1]), one=one, two=two, place=place)
+    return text
 
 
 def _write(path: Path, compared: Sequence[Numbers], notes: Sequence[str], words: CompareWords) -> None:
