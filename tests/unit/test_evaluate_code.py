@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from toys import Toy, stage, write_jsonl
 from zhllm.errors import ConfigError, DataError, StageError
 from zhllm.evals import sandbox
 from zhllm.evals.code_tasks import program_of, read_code_tasks
-from zhllm.evals.sandbox import run_program
+from zhllm.evals.sandbox import protection, run_program
 
 HUMAN: dict[str, object] = {
     "task_id": "H/0", "entry_point": "add",
@@ -138,7 +140,102 @@ def test_it_reaches_no_network_no_file_and_no_process(tmp_path: Path, has_namesp
         server.bind(("127.0.0.1", 0))
         server.listen()
         reach = f"import socket\nsocket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 2)"
-        assert "Network is unreachable" in run_program(reach)
+        assert "Network is unreachable" in run_program(reach, landlock=False)
+        assert run_program(reach).startswith("failed: ")
+
+
+def has_landlock() -> bool:
+    """Whether the kernel has Landlock, asked as landlock(7) says."""
+    return sys.platform == "linux" and ctypes.CDLL(None).syscall(444, None, 0, 1) > 0
+
+
+WAYS = [(namespaces, landlock) for namespaces in (True, False) for landlock in (True, False)]
+every_way = pytest.mark.parametrize(("namespaces", "landlock"), WAYS)
+# By Python and, as an audit hook sees nothing of it, by the C library.
+READS = "open({path!r})"
+READS_IN_C = """
+import ctypes
+libc = ctypes.CDLL(None)
+file = libc.open({path!r}.encode(), 0)
+raise PermissionError('denied') if file < 0 else ValueError('read')
+"""
+
+
+@every_way
+def test_a_program_reads_no_file_of_the_user(
+    tmp_path: Path, has_namespaces: bool, namespaces: bool, landlock: bool
+) -> None:
+    """Neither what anybody may read nor, as root kept the right to read, what is root's alone."""
+    (open_to_all := tmp_path / "秘密.txt").write_text("秘密")
+    (own := tmp_path / "own.txt").write_text("秘密")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    own.chmod(0o600)
+    for path in (str(open_to_all), str(own), "/etc/passwd", str(Path.home() / ".bashrc"), __file__):
+        found = run_program(READS.format(path=path), 9, namespaces, landlock)
+        assert found.startswith(("failed: PermissionError", "failed: FileNotFoundError")), (path, found)
+        if (landlock and has_landlock()) or (namespaces and has_namespaces):
+            assert "denied" in run_program(READS_IN_C.format(path=path), 9, namespaces, landlock), path
+    for step in (
+        f"os.listdir({str(tmp_path)!r})",
+        f"os.scandir({str(tmp_path)!r})",
+        "os.listdir(os.path.expanduser('~'))",
+    ):
+        assert run_program(f"import os\n{step}", 9, namespaces, landlock).startswith("failed: "), step
+
+
+NEEDS = """
+import bisect, ctypes, decimal, email.mime.text, json, mimetypes, multiprocessing, os, random, sqlite3, ssl, tempfile
+import threading, typing, unicodedata, uuid, zipfile, zoneinfo
+mimetypes.init()
+assert os.cpu_count() >= 1 and len(os.urandom(8)) == 8
+open('/dev/null', 'w').write('样')
+with open('a.txt', 'w', encoding='utf-8') as file:
+    file.write('样品👩‍👩‍👧')
+os.mkdir('b')
+os.rename('a.txt', 'b/c.txt')
+assert open('b/c.txt', encoding='utf-8').read() == '样品👩‍👩‍👧' and os.listdir('.') == ['b']
+with tempfile.TemporaryDirectory() as folder:
+    open(os.path.join(folder, 'x'), 'w').close()
+assert sqlite3.connect('data.db').execute('select 1').fetchone() == (1,)
+thread = threading.Thread(target=len, args=([],))
+thread.start()
+thread.join()
+assert '样'.encode('gb18030') and unicodedata.name('样')
+if (pid := os.fork()) == 0:
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+"""
+
+
+@every_way
+def test_what_an_answer_needs_works_in_every_way(namespaces: bool, landlock: bool) -> None:
+    assert run_program(NEEDS, 9, namespaces, landlock) == "passed"
+
+
+@every_way
+def test_it_tells_what_holds_here(has_namespaces: bool, namespaces: bool, landlock: bool) -> None:
+    """As was tried, not as was meant: a hook of Python keeps no C library from a file."""
+    found = protection(namespaces, landlock)
+    by_kernel = (landlock and has_landlock()) or (namespaces and has_namespaces)
+    assert ("Landlock" in found.means) == (landlock and has_landlock())
+    assert ("own root folder" in found.means) == (namespaces and has_namespaces and "Landlock" not in found.means)
+    assert ("audit hook" in found.means) == (not by_kernel)
+    assert ("reading your files" in found.kept_from) == by_kernel != ("reading your files" in found.not_kept_from)
+    if by_kernel:
+        assert {"writing to them", "reaching the network"} <= set(found.kept_from)
+        assert found.told().startswith(f"The sandbox ({found.means}) keeps programs from reading your files, writing")
+    else:
+        assert ", but not from reading your files, writing to them" in found.told()
+
+
+def test_no_program_gets_new_rights() -> None:
+    """prctl(PR_GET_NO_NEW_PRIVS): asked for with an argument left out the kernel refuses it, and setuid files work."""
+    if sys.platform != "linux":
+        pytest.skip("is Linux's")
+    assert run_program("import ctypes\nassert ctypes.CDLL(None).prctl(39, 0, 0, 0, 0) == 1") == "passed"
+    looks = "import os\nlines = open('/proc/self/status').read()\nraise ValueError(lines)"
+    assert "denied" in run_program(looks) or "No such file" in run_program(looks)
 
 
 def test_root_gives_its_rights_away() -> None:
@@ -185,4 +282,8 @@ def test_bad_tasks_and_the_flag(toy: Toy, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--task code runs what the model writes.*--allow-code"):
         stage("evaluate", tmp_path / "out", model=model, task=["code"], data=[data])
     out = stage("evaluate", tmp_path / "out", model=model, task=["code"], data=[data], allow_code=True)
-    assert read_scores(out)["model"]["code"]["code_pass_at_1"] == 0.0
+    found = read_scores(out)
+    assert found["model"]["code"]["code_pass_at_1"] == 0.0
+    held = protection()
+    assert f"code: {held.told()}" in found["notes"]["model"]
+    assert found["protocols"]["code"]["sandbox"]["by"] == held.means

@@ -2,20 +2,24 @@
 
 That is a process with limits of time, memory, file size and processes, no environment and an empty folder; on Linux,
 where the kernel allows namespaces, also no network, no other process in sight, and no file to write to but its own, in
-memory. Whatever it started ends with it. The sandbox keeps mistakes from doing harm; it is no prison for code that was
+memory; and no file to read but Python's library, by Landlock or by a root folder of its own. Whatever it started ends
+with it. `protection` tries what holds. The sandbox keeps mistakes from doing harm; it is no prison for code that was
 written to break out. So nothing runs unless it is allowed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from zhllm.errors import StageError
@@ -28,13 +32,98 @@ GRACE_S = 15
 _GUARD = Path(__file__).with_name("sandbox_guard.py")
 
 
-def run_program(program: str, time_s: int = TIME_S, namespaces: bool = True) -> str:
+@dataclass(frozen=True)
+class Protection:
+    """What held a program that tried everything: the means, and what it could and could not do all the same."""
+
+    means: str
+    kept_from: tuple[str, ...]
+    not_kept_from: tuple[str, ...]
+
+    def told(self) -> str:
+        """One sentence."""
+        failing = f", but not from {', '.join(self.not_kept_from)}" if self.not_kept_from else ""
+        return f"The sandbox ({self.means}) keeps programs from {', '.join(self.kept_from) or 'nothing'}{failing}."
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """The means that held a program, how it ended, the ends of what it printed, and of what it complained."""
+
+    means: str
+    how: bytes
+    out: bytes
+    err: bytes
+
+
+def run_program(program: str, time_s: int = TIME_S, namespaces: bool = True, landlock: bool = True) -> str:
     """ "passed", "failed: <last line>", or "time": what a program did in the sandbox.
 
-    Without `namespaces` as on a kernel that allows none. Raises StageError where the sandbox itself does not work.
+    Without `namespaces` or `landlock` as on a kernel that has none. Raises StageError where the sandbox itself does
+    not work.
     """
     secret = os.urandom(16).hex().encode()  # printed last, and only by a program that came to its end
-    limits = (time_s, MEMORY_BYTES, FILE_BYTES, FOLDER_BYTES, PROCESSES, int(namespaces))
+    ran = _run(program, secret, time_s, namespaces, landlock)
+    last = ran.err.decode("utf-8", "replace").strip().splitlines()[-1:]
+    if ran.how == b"exit 0" and ran.out.endswith(secret):
+        return "passed"
+    if ran.how.endswith(b"time") or ran.how == f"signal {int(signal.SIGXCPU)}".encode():
+        return "time"
+    return f"failed: {last[0] if last else ran.how.decode().replace('exit', 'exit code')}"[:200]
+
+
+def protection(namespaces: bool = True, landlock: bool = True) -> Protection:
+    """What the sandbox keeps a program from on this machine, found by one that tries it."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
+        Path(folder).chmod(0o777)
+        mark = Path(folder) / "mark"
+        mark.touch(0o666)
+        asked = {"mark": str(mark), "new": f"{folder}/new", "pid": os.getpid(), "port": server.getsockname()[1]}
+        ran = _run(_PROBE.format(asked=asked), b"", TIME_S, namespaces, landlock)
+    try:
+        could = json.loads(ran.out.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        said = ran.err.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise StageError(f"the sandbox does not work here: its own test ended with {ran.how!r} ({said}).") from None
+    held = {done: tuple(words for name, words in _DEEDS.items() if could[name] is done) for done in (False, True)}
+    return Protection(ran.means, (*held[False], *_LIMITED), held[True])
+
+
+# What the probing program tries, and how each is called; limits of means hold everywhere.
+_DEEDS = {
+    "read": "reading your files", "write": "writing to them", "network": "reaching the network",
+    "processes": "ending other processes",
+}  # fmt: skip
+_LIMITED = ("using more time, memory and processes than it is given",)
+# By Python and by the C library, which an audit hook does not see.
+_PROBE = """
+import ctypes, json, os, socket, struct, sys
+asked, libc = {asked}, ctypes.CDLL(None)
+def can(deed):
+    try:
+        return deed() is not False
+    except OSError:
+        return False
+def opens(path, flags):
+    return libc.open(path.encode(), flags, 0o600) >= 0
+def connects():
+    family = struct.pack("BB", 16, 2) if sys.platform == "darwin" else struct.pack("H", 2)
+    place = family + struct.pack("!H4s8x", asked["port"], socket.inet_aton("127.0.0.1"))
+    return libc.connect(libc.socket(2, 1, 0), place, len(place)) == 0
+ways = {{
+    "read": (lambda: open(asked["mark"]), lambda: os.listdir(os.path.dirname(asked["mark"])),
+             lambda: opens(asked["mark"], os.O_RDONLY)),
+    "write": (lambda: open(asked["mark"], "a"), lambda: open(asked["new"], "w"),
+              lambda: opens(asked["new"], os.O_WRONLY | os.O_CREAT)),
+    "network": (lambda: socket.create_connection(("127.0.0.1", asked["port"]), 2), connects),
+    "processes": (lambda: os.kill(asked["pid"], 0), lambda: libc.kill(asked["pid"], 0) == 0),
+}}
+print(json.dumps({{name: any([can(way) for way in tried]) for name, tried in ways.items()}}))
+"""
+
+
+def _run(program: str, secret: bytes, time_s: int, namespaces: bool, landlock: bool) -> _Ran:
+    limits = (time_s, MEMORY_BYTES, FILE_BYTES, FOLDER_BYTES, PROCESSES, int(namespaces), int(landlock))
     ended, told = os.pipe()
     with tempfile.TemporaryDirectory() as folder:
         child = subprocess.Popen(
@@ -51,14 +140,11 @@ def run_program(program: str, time_s: int = TIME_S, namespaces: bool = True) -> 
         finally:
             _end(child)
             os.close(ended)
-    last = err.decode("utf-8", "replace").strip().splitlines()[-1:]
-    if how == b"exit 0" and out.endswith(secret):
-        return "passed"
-    if how.endswith(b"time") or how == f"signal {int(signal.SIGXCPU)}".encode():
-        return "time"
+    means, _, how = how.rpartition(b"\n")
     if not how:
-        raise StageError(f"the sandbox does not work here: {last[0] if last else f'exit code {child.returncode}'}")
-    return f"failed: {last[0] if last else how.decode().replace('exit', 'exit code')}"[:200]
+        said = err.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise StageError(f"the sandbox does not work here: {said[0] if said else f'exit code {child.returncode}'}")
+    return _Ran(means.decode(), how, out, err)
 
 
 def _ends(child: subprocess.Popen[bytes], ended: int, deadline: float) -> tuple[bytes, bytes, bytes]:

@@ -13,9 +13,10 @@ from zhllm.evals.generation import PER_ITEM, best, bleu, bleu_counts, number_mat
 from zhllm.evals.generation_sets import Item
 from zhllm.evals.health import health_prompts, signs_of
 from zhllm.evals.intervals import ROUNDS, Score, mean_score
-from zhllm.evals.sandbox import run_program
+from zhllm.evals.sandbox import protection, run_program
 from zhllm.infer.engine import open_engine
 from zhllm.infer.sampling import Sampling
+from zhllm.progress import say
 from zhllm.stages._evaluate_config import EvaluateConfig
 from zhllm.stages._evaluate_tasks import (
     ADAPTER,
@@ -55,7 +56,9 @@ def generate(config: EvaluateConfig, subject: Subject, items: Sequence[Item]) ->
 
 
 def code(config: EvaluateConfig, subject: Subject, tasks: Sequence[CodeTask]) -> TaskResult:
-    """Code tasks: the share whose tests pass with the greedy answer (pass@1), run in a sandbox."""
+    """Code tasks: the share whose tests pass with the greedy answer (pass@1), in a sandbox, which is tried first."""
+    held = protection()
+    say(held.told())
     replies = answers(config, subject, [task.prompt for task in tasks])
     outcomes = [run_program(program_of(task, reply)) for task, reply in zip(tasks, replies, strict=True)]
     values = [float(outcome == "passed") for outcome in outcomes]
@@ -64,9 +67,10 @@ def code(config: EvaluateConfig, subject: Subject, tasks: Sequence[CodeTask]) ->
         for task, reply, outcome in zip(tasks, replies, outcomes, strict=True)
     ]
     asked = [[task.prompt, task.before, task.tests] for task in tasks]
-    protocol = {"hash": digest_of("code", asked, config.max_tokens), "max_tokens": config.max_tokens}
+    protocol: dict[str, object] = {"hash": digest_of("code", asked, config.max_tokens), "max_tokens": config.max_tokens}
+    protocol["sandbox"] = {"by": held.means, "kept_from": held.kept_from, "not_kept_from": held.not_kept_from}
     measured = [Measured("code_pass_at_1", mean_score(values), values)]
-    return TaskResult(measured, protocol, {"code_tasks": len(tasks)}, records=records)
+    return TaskResult(measured, protocol, {"code_tasks": len(tasks)}, notes=[held.told()], records=records)
 
 
 def _bleu_score(counts: Sequence[Sequence[int]]) -> Score:
