@@ -27,7 +27,7 @@ def linted(answer: str, question: str = QUESTION, **settings: object) -> Linted:
 
 
 def names(answer: str, question: str = QUESTION, **settings: object) -> list[str]:
-    return [finding.name for finding in linted(answer, question, **settings).findings[0]]
+    return [finding.name for finding in linted(answer, question, **settings).findings.get(0, [])]
 
 
 def answer_of(result: Linted) -> str:
@@ -37,7 +37,7 @@ def answer_of(result: Linted) -> str:
 @pytest.mark.parametrize("answer", ["……", "。", "nan", "None", "<noinput>", "---\n***", "N/A"])
 def test_an_answer_of_nothing_is_an_empty_turn_and_drops_the_chat(answer: str) -> None:
     assert names(answer) == ["empty-turn"]
-    assert linted(answer).dropped == ["empty-turn"]
+    assert linted(answer).dropped == {0: "empty-turn"}
 
 
 @pytest.mark.parametrize("answer", ["3", "是", "👍🏽", "👨‍👩‍👧", "Ω", "𠮷", "あ"])
@@ -98,7 +98,7 @@ def test_roles_out_of_order_are_found() -> None:
     )
     result = lint(Records([Chat("1", turns, "a")]), LintSettings())
     assert result.findings[0][0].detail == "user, user, assistant"
-    assert result.dropped == ["role-order"]
+    assert result.dropped == {0: "role-order"}
 
 
 def test_personal_data_is_masked_in_contents_answers_and_metadata() -> None:
@@ -115,7 +115,7 @@ def test_personal_data_is_masked_in_contents_answers_and_metadata() -> None:
     assert (answers.chosen, answers.rejected) == (None, "请拨打 [手机号] 联系王芳。")
     assert (result.counts["pii_mobile"], result.counts["pii_email"]) == (4, 2)
     kept = lint(Records([one, two]), LintSettings(masked=()))
-    assert (list(kept.records), kept.findings) == ([one, two], [[], []])
+    assert (list(kept.records), kept.findings) == ([one, two], {})
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_the_language_is_told_by_the_script() -> None:
     chats = [chat(text, text + "？") for text in texts]
     assert lint(Records(chats), LintSettings()).languages == list(texts.values())
     result = lint(Records(chats), LintSettings(language="zh", drop=frozenset({"language"})))
-    assert result.dropped == [None, None, *["language"] * 5]
+    assert result.dropped == {number: "language" for number in range(2, 7)}
 
 
 def test_an_answer_in_another_language_is_a_switch_unless_asked_for() -> None:
@@ -166,12 +166,12 @@ def test_too_long_records_are_told_by_the_callers_lengths() -> None:
     result = linted(LONG, lengths=lengths, max_tokens=100)
     assert result.findings[0][0].name == "too-long"
     assert result.findings[0][0].detail == f"{len(LONG) + len(QUESTION)} tokens of 100"
-    assert result.dropped == [None]
+    assert result.dropped == {}
 
 
 def test_the_table_names_what_is_dropped() -> None:
     assert {name for name, rule in FINDINGS.items() if rule.drops} == DROPPED
-    assert lint(Records([]), LintSettings()).dropped == []
+    assert lint(Records([]), LintSettings()).dropped == {}
 
 
 def test_utf8_that_was_read_as_gbk_is_mended() -> None:

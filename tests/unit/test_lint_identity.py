@@ -117,24 +117,26 @@ def said(result: Linted) -> list[str]:
 @pytest.mark.parametrize(("answer", "named", "anonymous"), CLAIMS)
 def test_a_claim_is_rewritten_to_the_own_name_and_maker(answer: str, named: str, anonymous: str | None) -> None:
     result = linted(answer)
-    assert (said(result)[1], result.dropped) == (named, [None])
+    assert (said(result)[1], result.dropped) == (named, {})
     assert {f.name for f in result.findings[0]} <= {"identity", "placeholder"} and result.findings[0]
     nameless = linted(answer, creator=None)
-    assert (said(nameless)[1], nameless.dropped[0]) == ((anonymous, None) if anonymous else (answer, "identity-left"))
+    assert (said(nameless)[1], nameless.dropped.get(0)) == (
+        (anonymous, None) if anonymous else (answer, "identity-left")
+    )
 
 
 @pytest.mark.parametrize("answer", [answer for answer, *_ in CLAIMS])
 def test_a_rewritten_chat_has_nothing_to_rewrite(answer: str) -> None:
     once = linted(answer)
     again = lint(Records(once.records), LintSettings(identity=NAME, creator=MAKER))
-    assert (list(again.records), again.findings) == (list(once.records), [[]])
+    assert (list(again.records), again.findings) == (list(once.records), {})
 
 
 @pytest.mark.parametrize("answer", [answer for answer, *_ in CLAIMS])
 def test_without_an_own_name_a_claim_is_only_found(answer: str) -> None:
     result = linted(answer, name=None)
     assert said(result)[1] == answer
-    assert result.dropped == [None]
+    assert result.dropped == {}
     assert {f.name for f in result.findings[0]} & {"identity", "placeholder"}
 
 
@@ -142,7 +144,7 @@ def test_without_an_own_name_a_claim_is_only_found(answer: str) -> None:
 def test_who_speaks_of_another_assistant_is_left_alone(answer: str) -> None:
     result = linted(answer, "讲讲看 tell me")
     assert said(result)[1] == answer
-    assert not [f for f in result.findings[0] if f.name.startswith("identity")]
+    assert not [f for f in result.findings.get(0, []) if f.name.startswith("identity")]
 
 
 def test_a_yes_to_another_name_becomes_a_no_and_a_call_by_it_the_own_name() -> None:
@@ -154,7 +156,7 @@ def test_a_yes_to_another_name_becomes_a_no_and_a_call_by_it_the_own_name() -> N
 def test_a_chat_that_still_names_another_one_is_dropped() -> None:
     result = linted("我是ChatGPT。我和Claude都是聊天机器人。")
     assert said(result)[1] == "我是ChatGPT。我和Claude都是聊天机器人。"
-    assert result.dropped == ["identity-left"]
+    assert result.dropped == {0: "identity-left"}
     assert result.findings[0][-1].detail == "Claude"
     assert said(linted("我是ChatGPT。我不是Claude。"))[1] == "我是小慧。我不是Claude。"
 
@@ -176,7 +178,7 @@ def test_preferences_are_rewritten_in_both_answers() -> None:
 def test_an_own_name_that_holds_a_known_one_is_no_claim() -> None:
     own = "DeepSeek企业版"
     result = linted("我是DeepSeek企业版，由百度开发的AI助手。", creator="百度", name=own)
-    assert result.findings == [[]]
+    assert result.findings == {}
     assert (
         said(linted("我是ChatGPT，由OpenAI开发的AI助手。", creator="百度", name=own))[1]
         == "我是DeepSeek企业版，由百度开发的AI助手。"
@@ -193,7 +195,7 @@ def test_identity_chats_are_different_deterministic_and_say_who_they_are(creator
     assert all(NAME in chat.messages[1]["content"] for chat in chats)
     assert not any("{" in m["content"] for chat in chats for m in chat.messages)
     result = lint(Records(chats), LintSettings(identity=NAME, creator=creator))
-    assert (list(result.records), result.findings) == (chats, [[]] * 60)
+    assert (list(result.records), result.findings) == (chats, {})
     assert not any(claims(chat.messages[1]["content"], "assistant") for chat in chats)
 
 

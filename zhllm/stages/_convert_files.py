@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 
-import numpy as np
 import orjson
 
 from zhllm.text.document import Rejected, UnreadableError
@@ -34,7 +33,7 @@ _CANONICAL = ("chats-*.jsonl", "preferences-*.jsonl")
 # A line that long is parsed with all of `parse_line`'s checks.
 _LONG_LINE_BYTES = 4_000_000
 # Lines that are read together.
-_BATCH_LINES = 8000
+_BATCH_LINES = 20_000
 _EMPTY_LINES = (b"", b"\xef\xbb\xbf")
 
 
@@ -109,16 +108,17 @@ def _lines(file: SourceFile, piece: cut.Piece, format: Format, options: Options)
         batch = lines[first : first + _BATCH_LINES]
         values, line, start = _parsed(batch), piece.line + first, 0
         asked, answers = plain_columns(values if may_be_plain else repeat(None, len(batch)))
-        ends = np.cumsum(list(map(len, batch))) + np.arange(1, len(batch) + 1) + offset
         for odd in [number for number, text in enumerate(asked) if not text]:
             yield Plain(line + start, asked[start:odd], answers[start:odd])
-            start, value, begins = odd + 1, values[odd], int(ends[odd]) - len(batch[odd]) - 1
+            offset += sum(map(len, batch[start:odd])) + odd - start
+            start, value, begins = odd + 1, values[odd], offset
+            offset += len(batch[odd]) + 1
             if isinstance(value, dict):
                 yield from units_or_rejected(Record(line + odd, value, begins), file.name, format, options)
             else:
                 yield from _unusual(file, batch[odd], line + odd, begins, format, options)
         yield Plain(line + start, asked[start:], answers[start:])
-        offset = int(ends[-1])
+        offset += sum(map(len, batch[start:])) + len(batch) - start
 
 
 def _parsed(lines: Sequence[bytes]) -> list[object]:

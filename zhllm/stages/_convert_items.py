@@ -12,7 +12,7 @@ import orjson
 import xxhash
 
 from zhllm.text.chats import Chat, Preference
-from zhllm.text.lint.turns import Records, messages_of_pair
+from zhllm.text.lint.turns import Records
 from zhllm.text.prompt_keys import plain_texts, prompt_text
 
 CHATS, PREFERENCES = "chats", "preferences"
@@ -60,29 +60,21 @@ def written(records: Records, chosen: Sequence[int]) -> Written:
     return Written(b"".join(lines), np.array(list(map(len, lines))), [digest for _, digest in merged])
 
 
-_ID, _MESSAGES, _SOURCE = b'{"id":', b',"messages":', b',"source":'
-_BETWEEN, _NEXT = b"}," + _ID, b"}\n" + _ID
+_HEAD, _TAIL = b'{"id":%b,"messages":', b',"source":%b}\n'
+_SAID = b'[{"role":"user","content":%b},{"role":"assistant","content":%b}]'
 
 
 def _written_pairs(records: Records, pairs: Sequence[int]) -> Written:
-    """The lines of pairs, told apart by their keys: a quote inside a text has a backslash before it."""
-    if not pairs:
-        return Written(b"", np.zeros(0, np.int64), [])
-    ids, sources, firsts = some(records.ids, pairs), some(records.sources, pairs), some(records.starts[:-1], pairs)
-    values = [
-        {"id": i, "messages": messages_of_pair(*records.texts[first : first + 2]), "source": source}
-        for i, first, source in zip(ids, firsts, sources, strict=True)
-    ]
-    lines = orjson.dumps(values)[1:-1].replace(_BETWEEN, _NEXT) + b"\n"
-    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
-    sizes = np.diff(ends, prepend=0)
-    # The messages alone are what a digest is of.
-    named = {source: len(orjson.dumps(source)) for source in set(sources)}
-    before = np.array(list(map(len, map(orjson.dumps, ids)))) + len(_ID) + len(_MESSAGES)
-    behind = np.array([named[source] for source in sources]) + len(_SOURCE) + len(b"}\n")
-    said, digest = memoryview(lines), xxhash.xxh3_128_digest
-    spans = zip((ends - sizes + before).tolist(), (ends - behind).tolist(), strict=True)
-    return Written(lines, sizes, [digest(said[start:end]) for start, end in spans])
+    """The lines of pairs, put together of their texts in JSON: `Chat.to_json` and `digest` byte for byte."""
+    sources = some(records.sources, pairs)
+    asked, answers = (map(orjson.dumps, texts) for texts in records.pairs(pairs))
+    said = list(map(_SAID.__mod__, zip(asked, answers, strict=True)))
+    tails = {source: _TAIL % orjson.dumps(source) for source in dict.fromkeys(sources)}
+    pieces = [b""] * (3 * len(pairs))
+    pieces[::3] = map(_HEAD.__mod__, map(orjson.dumps, some(records.ids, pairs)))
+    pieces[1::3], pieces[2::3] = said, map(tails.__getitem__, sources)
+    sizes = np.array(list(map(len, pieces)), np.int64).reshape(-1, 3).sum(axis=1)
+    return Written(b"".join(pieces), sizes, list(map(xxhash.xxh3_128_digest, said)))
 
 
 def key_of(item: Item) -> bytes:
@@ -98,8 +90,10 @@ def key_of(item: Item) -> bytes:
 def keys_of(records: Records, chosen: Sequence[int]) -> list[bytes]:
     """`key_of` of some records; the prompts of pairs are looked at all at once."""
     others = records.others
-    asked = plain_texts([records.texts[records.starts[number]] for number in chosen if number not in others])
-    of_pairs = (xxhash.xxh3_128_digest(b"user:" + said) for said in asked)
+    asked, _ = records.pairs([number for number in chosen if number not in others] if others else chosen)
+    of_pairs = map(xxhash.xxh3_128_digest, map(b"user:%b".__mod__, plain_texts(asked)))
+    if not others:
+        return list(of_pairs)
     return [key_of(others[number]) if number in others else next(of_pairs) for number in chosen]
 
 

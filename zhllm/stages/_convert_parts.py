@@ -19,14 +19,13 @@ CASES = 5  # of each finding, and of what was rejected
 RECORD_OUTCOMES = ("converted", "other_language", "rejected")
 OUTCOMES = (*RECORD_OUTCOMES, "skipped", "left_out", "damaged")  # the others are of files
 # Of a canonical line: what it says; what is asked (of a preference also both answers, in whichever order); bytes of
-# the line, characters and number of its texts, tokens (-1 where nobody counted),
-# and where it is from: the number of the file in the part, the line in it; its language as a number in LANGUAGES.
+# the line, characters and number of its texts, tokens (-1 where nobody counted), and where it is from: the number of
+# the file in the part, the line in it; its language as its place in KNOWN (text/lint/language.py).
 ROW = np.dtype(
     [("digest", "<u8", 2), ("key", "<u8", 2), ("size", "<u4"), ("chars", "<u4"), ("turns", "<u2")]
     + [("tokens", "<i4"), ("file", "<u4"), ("line", "<u4"), ("language", "u1")]
 )
 Rows = npt.NDArray[np.void]
-LANGUAGES = ("", "zh", "zh-Hant", "en", "mixed", "other")
 
 
 @dataclass

@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from zhllm.stages._convert_items import KINDS
 from zhllm.stages._convert_lengths import Lengths, LengthSettings
-from zhllm.stages._convert_parts import LANGUAGES, Summary
+from zhllm.stages._convert_parts import Summary
 from zhllm.stages._convert_rows import CONTRADICTING, DUPLICATE, KEPT, Found, Table, contradictions_shown
 from zhllm.stages._convert_rows import duplicates_shown as shown_duplicates
 from zhllm.text.chats import Chat
+from zhllm.text.lint.language import KNOWN
 
 FILES_SHOWN = 20
 REASONS_SHOWN = 20
@@ -198,5 +199,5 @@ def _tokens(
 
 def _languages(values: npt.NDArray[np.uint8]) -> dict[str, int]:
     """How many kept chats are of each language; "" where too few words tell."""
-    counts = np.bincount(values, minlength=len(LANGUAGES)).tolist()
-    return {name: int(n) for name, n in zip(LANGUAGES, counts, strict=True) if n}
+    counts = np.bincount(values, minlength=len(KNOWN)).tolist()
+    return {name: int(n) for name, n in zip(KNOWN, counts, strict=True) if n}

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import compress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +28,7 @@ from zhllm.stages._convert_items import (
     written,
 )
 from zhllm.stages._convert_lengths import Lengths, LengthSettings
-from zhllm.stages._convert_parts import CASES, LANGUAGES, ROW, Rows, Summary, lines_at, rejected_at, rows_at, summary_at
+from zhllm.stages._convert_parts import CASES, ROW, Rows, Summary, lines_at, rejected_at, rows_at, summary_at
 from zhllm.text.chats import Chat
 from zhllm.text.document import Rejected
 from zhllm.text.lint.findings import Finding
@@ -40,9 +39,8 @@ from zhllm.text.shapes.converting import converted
 from zhllm.text.shapes.record import FieldError, Format, Options, Unit, identity_of, language_matches
 
 # What is linted at a time.
-BLOCK_ITEMS = 8000
-BLOCK_CHARS = 4_000_000
-_LANGUAGES = {name: number for number, name in enumerate(LANGUAGES)}
+BLOCK_ITEMS = 20_000
+BLOCK_CHARS = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -230,13 +228,13 @@ class _PartWriter:
     def _write_items(self, kind: str, linted: Linted, block: _Block) -> None:
         """Write what no finding drops; all findings are counted."""
         records = linted.records
-        for number in compress(range(len(records)), linted.findings):
-            self._found(kind, records[number], linted.findings[number], block.files[number], block.lines[number])
+        for number, found in sorted(linted.findings.items()):
+            self._found(kind, records[number], found, block.files[number], block.lines[number])
         kept: Sequence[int] = range(len(records))
         self.summary.items[f"{kind}_made"] += len(records)
-        if any(linted.dropped):
-            kept = [number for number, finding in enumerate(linted.dropped) if finding is None]
-            gone = Counter(finding for finding in linted.dropped if finding is not None)
+        if linted.dropped:
+            kept = [number for number in range(len(records)) if number not in linted.dropped]
+            gone = Counter(linted.dropped.values())
             self.summary.items[f"{kind}_dropped"] += gone.total()
             self.summary.dropped.setdefault(kind, Counter()).update(gone)
         if not kept:
@@ -314,5 +312,5 @@ def _rows_of(linted: Linted, chosen: Sequence[int]) -> Rows:
     rows["chars"] = np.add.reduceat(linted.chars, starts[:-1])[chosen]
     rows["turns"] = np.minimum(np.diff(starts)[chosen], 65535)
     rows["tokens"] = -1
-    rows["language"] = list(map(_LANGUAGES.__getitem__, some(linted.languages, chosen)))
+    rows["language"] = linted.language_codes[chosen]
     return rows

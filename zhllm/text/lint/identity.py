@@ -97,13 +97,17 @@ _INTRODUCTION_CHARS = 500
 _SENTENCE_END = re.compile("[。！？?]")
 # Of Rust's regular expressions, which know no look-around: a text that claims something has one of the first, or
 # one of the second and one of the third.
-SPEAKING = (
-    rf"我就?是|我[係系叫名]|我的|叫我|[称稱]呼?我|本人|在下|我由|我[来來]自|(?s:我.?[（(])|我，|{_NAME_FIRST}|{_MADE_ME_ZH}"
-    rf"|{_MADE_ME_EN}|(?s:I.am|I['’]m|I.was|I['’]ve.been|I.have.been|[Mm]y.name|(?:call|to|address).me|I.go.by)"
-    "|[你您](?:是|叫|的名字)|(?s:[Yy]ou.are|[Yy]ou['’]re|[Yy]our.name)"
+_LEADING = (
+    r"我就?是|我[係系叫名]|我的|叫我|[称稱]呼?我|本人|在下|我由|我[来來]自|(?s:我.?[（(])|我，"
+    r"|(?s:I.am|I['’]m|I.was|I['’]ve.been|I.have.been|[Mm]y.name|(?:call|to|address).me|I.go.by)"
+    r"|[你您](?:是|叫|的名字)|(?s:[Yy]ou.are|[Yy]ou['’]re|[Yy]our.name)"
 )
+_SAID_BEHIND = rf"{_NAME_FIRST}|{_MADE_ME_ZH}|{_MADE_ME_EN}"
+SPEAKING = rf"{_LEADING}|{_SAID_BEHIND}"
 SPEAKING_PERHAPS = "作[为為]|身[为為]|[这這][里裡]是|(?:^|[^A-Za-z])[Aa]s(?:[^A-Za-z]|$)|(?s:This.is)"
 SPEAKER = "我|(?:^|[^A-Za-z])(?:I|my|me)(?:[^A-Za-z]|$)|[为為帮幫]您|[为為]你服|[请請][问問]"
+# And a name stands in the same sentence as what leads to it, unless it is said behind the name.
+CLAIMING = rf"(?:{_LEADING}|{SPEAKING_PERHAPS})[^。！？?]*(?:{'|'.join(map(re.escape, SIGNS))})|{_SAID_BEHIND}"
 
 
 @dataclass(frozen=True, slots=True)

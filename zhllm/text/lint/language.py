@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from zhllm.text.clean.blocks import CODE_POINTS, block_of, block_ranges
 from zhllm.text.lint.looks import ACCENTED, FOREIGN, HAN, TRADITIONAL, Looks
 from zhllm.text.script import MIN_TRADITIONAL_SHARE, traditional_characters
 
@@ -15,6 +18,7 @@ KNOWN = ("", *LANGUAGES)
 _ZH, _TRADITIONAL = KNOWN.index("zh"), KNOWN.index("zh-Hant")
 # A word of Latin letters weighs as much as this many characters of Chinese.
 _HAN_PER_WORD = 1.7
+_HAN, _LATIN_LETTER, _FOREIGN, _ACCENTED = (np.uint8(1 << i) for i in range(4))
 _MIXED = 0.25
 _HAN_CHAR = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]+")
@@ -29,35 +33,59 @@ def languages_of(looks: Looks) -> npt.NDArray[np.uint8]:
     han = np.zeros(len(sizes), dtype=np.bool_)
     han[looks.with_han] = True
     found = np.where(han, _ZH, KNOWN.index("en")).astype(np.uint8)
-    found[looks.lacking("[A-Za-z]", np.flatnonzero(~han))] = 0
+    found[looks.without_words] = 0
     odd = np.zeros(len(sizes), dtype=np.bool_)
     odd[looks.unusual(f"[{FOREIGN}{ACCENTED}]")] = True
     # In Chinese half of the characters or more have three bytes.
-    counted = np.flatnonzero(odd | (han & (sizes - chars < chars))).tolist()
-    found[counted] = [KNOWN.index(language) for language in _by_words(looks, counted, odd[counted])]
+    counted = np.flatnonzero(odd | (han & (sizes - chars < chars)))
+    texts = [looks.texts[number] for number in counted.tolist()]
+    for some in block_ranges(texts):
+        found[counted[some]] = _by_words(texts[some])
     for i in looks.unusual(f"[{TRADITIONAL}]"):
         if found[i] == _ZH and is_traditional(looks.texts[i]):
             found[i] = _TRADITIONAL
     return found
 
 
-def _by_words(looks: Looks, some: list[int], odd: npt.NDArray[np.bool_]) -> list[str]:
-    """The languages of some texts, by their words: Han and other scripts by character, Latin by word.
+@lru_cache(maxsize=1)
+def _scripts() -> npt.NDArray[np.uint8]:
+    """What each code point is, [0x110000]."""
+    table = np.zeros(CODE_POINTS, np.uint8)
+    for chars, kind in (
+        (HAN, _HAN),
+        ("A-Za-z\u00c0-\u024f", _LATIN_LETTER),
+        (FOREIGN, _FOREIGN),
+        (ACCENTED, _ACCENTED),
+    ):
+        for first, last in _ranges_of(chars):
+            table[first : last + 1] |= kind
+    return table
 
-    `odd` are those of them that hold other scripts or accents, [len(some)].
+
+def _ranges_of(chars: str) -> list[tuple[int, int]]:
+    """The ranges of code points of a character class."""
+    plain = re.sub(r"\\x\{([0-9a-f]+)\}", lambda match: chr(int(match[1], 16)), chars)
+    return [(ord(first), ord(last)) for first, last in re.findall("(.)-(.)", plain, re.DOTALL)]
+
+
+def _by_words(texts: Sequence[str]) -> list[int]:
+    """The languages of some texts, as places in KNOWN, by their words.
+
+    Han and other scripts count by character, Latin by word; letters count only where there are accents.
     """
-    han, latin = (looks.counts(pattern, some).tolist() for pattern in (f"[{HAN}]", "[A-Za-z\u00c0-\u024f]+"))
-    rest = np.zeros((3, len(some)), dtype=np.int64)
-    patterns = (f"[{FOREIGN}]", "[A-Za-z\u00c0-\u024f]", f"[{ACCENTED}]")
-    rest[:, odd] = [looks.counts(pattern, np.array(some, dtype=np.int64)[odd]) for pattern in patterns]
-    return list(map(_language, han, latin, *rest.tolist()))
+    block = block_of(texts)
+    kinds = _scripts().take(block.codes)
+    is_letter = kinds & _LATIN_LETTER != 0
+    begins = is_letter.copy()
+    begins[1:] &= ~is_letter[:-1]
+    counts = [block.of_each(kinds & kind != 0) for kind in (_HAN, _FOREIGN, _ACCENTED)]
+    han, foreign, accented = (count.tolist() for count in counts)
+    words, letters = block.of_each(begins).tolist(), block.of_each(is_letter).tolist()
+    return [KNOWN.index(name) for name in map(_language, han, words, foreign, letters, accented)]
 
 
 def _language(han: int, latin: int, foreign: int, letters: int, accented: int) -> str:
-    """From characters of Han, words of Latin letters, characters of other scripts, and letters and accents.
-
-    Letters count only where there are accents.
-    """
+    """From characters of Han, words of Latin letters, characters of other scripts, and letters and accents."""
     words = _HAN_PER_WORD * latin
     total = han + foreign + words
     if not total:

@@ -26,6 +26,7 @@ from zhllm.text.lint.turns import ASSISTANT, USER, Records, Turns, place_in, tur
 from zhllm.text.prompt_format import Message
 
 Lengths = Callable[[Sequence[Sequence[Message]]], Sequence[int]]
+Findings = dict[int, list[Finding]]
 SHOWN_CHARS = 60
 MIN_REPEATED_CHARS = 30
 
@@ -51,18 +52,24 @@ class LintSettings:
 
 @dataclass(frozen=True, slots=True)
 class Linted:
-    """Records after mending; what was found in each, its language, and the finding that drops it, or None.
+    """Records after mending; by number what was found in those that have findings, and the finding that drops one.
 
-    `chars` are those of each of their texts, [D]. `counts` are of values, by kind: pii_mobile, token_<|im_end|>,
-    stripped_tokens, rewritten_records, mended_texts.
+    `language_codes` are the languages of the records as places in KNOWN, [R]; `chars` the characters of each of their
+    texts, [D]. `counts` are of values, by kind: pii_mobile, token_<|im_end|>, stripped_tokens, rewritten_records,
+    mended_texts.
     """
 
     records: Records
-    findings: list[list[Finding]]
-    languages: list[str]
-    dropped: list[str | None]
+    findings: Findings
+    language_codes: npt.NDArray[np.uint8]
+    dropped: dict[int, str]
     chars: Numbers
     counts: Counter[str]
+
+    @property
+    def languages(self) -> list[str]:
+        """The language of each record."""
+        return [KNOWN[code] for code in self.language_codes.tolist()]
 
 
 class _Block:
@@ -73,14 +80,18 @@ class _Block:
         self.turns: Turns = turns_of(records)
         self.texts = records.texts
         self.changed: set[int] = set()
-        self.findings: list[list[Finding]] = [[] for _ in records.ids]
+        self.findings: Findings = {}
         self.counts: Counter[str] = Counter()
 
     def add(self, name: str, number: int, detail: str) -> None:
         """Note a finding in text `number`."""
         owner = self.turns.owner(number)
         place = place_in(self.records[owner], number - self.records.starts[owner])
-        self.findings[owner].append(Finding(name, f"{place}: {_shown(detail)}"))
+        self.add_to_record(name, owner, f"{place}: {_shown(detail)}")
+
+    def add_to_record(self, name: str, record: int, detail: str) -> None:
+        """Note a finding of a whole record."""
+        self.findings.setdefault(record, []).append(Finding(name, detail))
 
     def suspects(self, found: Sequence[int]) -> list[int]:
         """Texts that a search marked, and those that are no more what was searched."""
@@ -104,7 +115,7 @@ def lint(records: Records, settings: LintSettings) -> Linted:
     """
     block = _Block(records)
     if not block.texts:
-        return Linted(records, block.findings, [], [], np.zeros(0, np.int64), block.counts)
+        return Linted(records, {}, np.zeros(0, np.uint8), {}, np.zeros(0, np.int64), block.counts)
     own = Identity(settings.identity, settings.creator) if settings.identity else None
     looks = Looks(block.texts)
     _mend(block, looks)
@@ -120,9 +131,11 @@ def lint(records: Records, settings: LintSettings) -> Linted:
         records.put_texts(number)
     if settings.lengths is not None and settings.max_tokens is not None:
         _too_long(block, settings.lengths, settings.max_tokens)
-    dropped: list[str | None] = [None] * len(records)
-    for number in [i for i, found in enumerate(block.findings) if found]:
-        dropped[number] = next((f.name for f in block.findings[number] if f.name in settings.drop), None)
+    drops = {
+        number: [finding.name for finding in found if finding.name in settings.drop]
+        for number, found in sorted(block.findings.items())
+    }
+    dropped = {number: names[0] for number, names in drops.items() if names}
     return Linted(records, block.findings, languages, dropped, looks.sizes[1], block.counts)
 
 
@@ -174,7 +187,7 @@ def _rewrite(block: _Block, record: int, own: Identity) -> None:
     texts, left = own.rewritten(block.texts[span], block.turns.roles_of(span))
     if left is not None:
         hint = "" if own.maker else ", no maker is given"
-        block.findings[record].append(Finding("identity-left", _shown(left) + hint))
+        block.add_to_record("identity-left", record, _shown(left) + hint)
         return
     for number, text in enumerate(texts, span.start):
         if text != block.texts[number]:
@@ -197,7 +210,7 @@ def _mask(block: _Block, looks: Looks, kinds: tuple[Kind, ...]) -> None:
         masked = with_masked_identity(record, kinds)
         if masked != record:
             block.records.put_identity(number, masked)
-            block.findings[number].append(Finding("pii", "in id, source or metadata"))
+            block.add_to_record("pii", number, "in id, source or metadata")
 
 
 _NOTHING = frozenset(
@@ -221,7 +234,7 @@ _LETTER = r"[\p{L}\p{N}]"
 
 def _judge_texts(block: _Block, looks: Looks) -> None:
     """Empty and truncated turns."""
-    for number in looks.lacking(_LETTER):
+    for number in looks.lacking(_LETTER, looks.without_words):
         text = block.texts[number]
         if not EMOJI.search(text):
             block.add("empty-turn", number, text.strip() or "no text")
@@ -252,16 +265,17 @@ def _order_problem(roles: Sequence[str], ends_with: str) -> str | None:
     return None if turns and turns[-1] == ends_with else f"the last is not the {ends_with}'s"
 
 
-def _judge_records(block: _Block, looks: Looks, settings: LintSettings) -> list[str]:
-    """What only shows over a whole record: the order of roles, repetitions, languages; the language of each."""
+def _judge_records(block: _Block, looks: Looks, settings: LintSettings) -> npt.NDArray[np.uint8]:
+    """What only shows over a whole record: the order of roles, repetitions, languages; the language of each, [R]."""
     _ordered(block)
     _repeated(block, looks)
     of_texts = languages_of(looks)
     _switched(block, of_texts)
     languages = _of_records(of_texts, block.turns.starts)
     if settings.language:
-        for number in [i for i, found in enumerate(languages) if not _is_of(found, settings.language)]:
-            block.findings[number].append(Finding("language", languages[number] or "no words"))
+        is_of = np.array([_is_of(language, settings.language) for language in KNOWN])
+        for number in np.flatnonzero(~is_of[languages]).tolist():
+            block.add_to_record("language", number, KNOWN[languages[number]])
     return languages
 
 
@@ -270,29 +284,35 @@ def _ordered(block: _Block) -> None:
     for number, record in sorted(block.records.others.items()):
         messages, ends = (record.messages, "assistant") if isinstance(record, Chat) else (record.prompt, "user")
         if problem := _order_problem([message["role"] for message in messages], ends):
-            block.findings[number].append(Finding("role-order", problem))
+            block.add_to_record("role-order", number, problem)
 
 
-def _of_records(of_texts: npt.NDArray[np.uint8], starts: Numbers) -> list[str]:
-    """The language of each record from those of its texts: the one they all have, or mixed."""
+def _of_records(of_texts: npt.NDArray[np.uint8], starts: Numbers) -> npt.NDArray[np.uint8]:
+    """The language of each record from those of its texts, [R]: the one they all have, or mixed."""
     most = np.maximum.reduceat(of_texts, starts[:-1])
     least = np.minimum.reduceat(np.where(of_texts == 0, len(KNOWN), of_texts), starts[:-1])
     most[least < most] = KNOWN.index("mixed")
-    return [KNOWN[number] for number in most.tolist()]
+    return most
+
+
+# Chinese and English, between which answers switch.
+_SIDES = np.array([{"zh": 1, "en": -1}.get(language[:2], 0) for language in KNOWN])
 
 
 def _switched(block: _Block, of_texts: npt.NDArray[np.uint8]) -> None:
     roles, _, owners, _ = block.turns
-    differs = (of_texts[1:] != of_texts[:-1]) & (roles[1:] == ASSISTANT) & (owners[1:] == owners[:-1])
+    before, after = _SIDES[of_texts[:-1]], _SIDES[of_texts[1:]]
+    # Of answers to one question the second may switch where the first did not.
+    differs = (before * after < 0) | ((roles[:-1] == ASSISTANT) & (of_texts[1:] != of_texts[:-1]) & (after != 0))
+    differs &= (roles[1:] == ASSISTANT) & (owners[1:] == owners[:-1])
     for at in (np.flatnonzero(differs) + 1).tolist():
         asked = at - 1
         while roles[asked] == ASSISTANT and owners[asked] == owners[at] and asked:
             asked -= 1
         if roles[asked] != USER or owners[asked] != owners[at]:
             continue
-        before, after = KNOWN[of_texts[asked]], KNOWN[of_texts[at]]
-        if is_switch(block.texts[asked], before, block.texts[at], after):
-            block.add("language-switch", at, f"{before} asked, {after} answered")
+        if is_switch(block.texts[asked], (said := KNOWN[of_texts[asked]]), block.texts[at], KNOWN[of_texts[at]]):
+            block.add("language-switch", at, f"{said} asked, {KNOWN[of_texts[at]]} answered")
 
 
 def _is_of(language: str, wanted: str) -> bool:
@@ -335,4 +355,4 @@ def _too_long(block: _Block, lengths: Lengths, most: int) -> None:
         longest[number] = max(tokens, longest.get(number, 0))
     for number, tokens in longest.items():
         if tokens > most:
-            block.findings[number].append(Finding("too-long", f"{tokens:,} tokens of {most:,}"))
+            block.add_to_record("too-long", number, f"{tokens:,} tokens of {most:,}")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from zhllm.text.clean.normalise import makes_round_trip
 from zhllm.text.clean.pii_kinds import words
 from zhllm.text.lint.assistants import SIGNS
-from zhllm.text.lint.identity import SPEAKER, SPEAKING, SPEAKING_PERHAPS
+from zhllm.text.lint.identity import CLAIMING, SPEAKER, SPEAKING, SPEAKING_PERHAPS
 from zhllm.text.lint.tokens import TOKEN_SIGNS
 
 _DIGIT, _APART = "[0-9０-９]", "[-‐‑‒–—－ \u00a0\u3000]"
@@ -96,10 +96,6 @@ class Looks:
         found: list[int] = (places if among is None else np.asarray(among, dtype=np.int64)[places]).tolist()
         return found
 
-    def counts(self, pattern: str, among: Sequence[int] | Numbers) -> Numbers:
-        """How often it matches in each of some texts."""
-        return np.asarray(self._series.gather(among).str.count_matches(pattern).to_numpy(), dtype=np.int64)
-
     @cached_property
     def _unusual(self) -> list[int]:
         return self.matching(_UNUSUAL)
@@ -138,7 +134,7 @@ class Looks:
         """What names an assistant or a maker, and has a speaker who may be introduced by that name."""
         certain = self.matching(SPEAKING, self.signed)
         perhaps = self.matching(SPEAKER, self.matching(SPEAKING_PERHAPS, self.signed))
-        return self.matching(_NAMED, sorted({*certain, *perhaps}))
+        return self.matching(CLAIMING, self.matching(_NAMED, sorted({*certain, *perhaps})))
 
     @cached_property
     def tokened(self) -> list[int]:
@@ -150,6 +146,13 @@ class Looks:
         """What holds a Han character."""
         bytes_, chars = self.sizes
         return self.matching(f"[{HAN}]", np.flatnonzero(bytes_ > chars))
+
+    @cached_property
+    def without_words(self) -> list[int]:
+        """What holds neither a Han character nor a letter from A to Z."""
+        others = np.ones(len(self.texts), np.bool_)
+        others[self.with_han] = False
+        return self.lacking("[A-Za-z]", np.flatnonzero(others))
 
     @cached_property
     def sizes(self) -> tuple[Numbers, Numbers]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -67,12 +68,17 @@ def with_identity_to_mask(records: Records) -> list[int]:
         named = Looks(ids).personal
         scanned = scan([ids[number] for number in named])
         found = {named[doc] for doc, _, _ in scanned.places_of(with_personal_data(scanned))} if named else found
-    if suspects := {sources[number] for number in Looks(sources).personal}:
+    if suspects := set(filter(_may_be_personal, sources)):
         found.update(number for number, source in enumerate(records.sources) if source in suspects)
     if described := [number for number, record in records.others.items() if record.meta]:
         metas = [orjson.dumps(records[number].meta, default=dict).decode() for number in described]
         found.update(described[number] for number in Looks(metas).personal)
     return sorted(found)
+
+
+@lru_cache(maxsize=256)
+def _may_be_personal(source: str) -> bool:
+    return bool(Looks([source]).personal)
 
 
 def _are_lines_of(source: str, ids: Sequence[str]) -> bool:

@@ -65,6 +65,13 @@ class Records:
         asked, answer = self.texts[self.span(number)]
         return Chat(self.ids[number], messages_of_pair(asked, answer), self.sources[number])
 
+    def pairs(self, numbers: Sequence[int]) -> tuple[Sequence[str], Sequence[str]]:
+        """The questions and the answers of pairs, in order."""
+        if not self.others and len(numbers) == len(self.ids):
+            return self.texts[::2], self.texts[1::2]
+        firsts = [self.starts[number] for number in numbers]
+        return [self.texts[first] for first in firsts], [self.texts[first + 1] for first in firsts]
+
     def span(self, number: int) -> slice:
         """The texts of a record."""
         return slice(*self.starts[number : number + 2])

@@ -4,8 +4,9 @@ two texts, as Firefly's, under any of the names in `names`."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from operator import itemgetter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
+from operator import itemgetter, methodcaller
 from typing import Any
 
 from zhllm.text.prompt_format import Message
@@ -28,7 +29,9 @@ def alpaca_messages(value: dict[str, Any]) -> tuple[Message, ...]:
     return _messages(value, f"{asked}\n{more}" if asked and more else asked or more, field)
 
 
-_plain_values, _strip = itemgetter("instruction", "input", "output"), str.strip
+_PLAIN = ("instruction", "input", "output")
+_plain_values, _PLAIN_TEXTS = itemgetter(*_PLAIN), [*map(itemgetter, _PLAIN)]
+_strip, _is_spoken = str.strip, methodcaller("startswith", "Human")
 
 
 def plain_columns(values: Iterable[Any]) -> tuple[list[str], list[str]]:
@@ -36,6 +39,23 @@ def plain_columns(values: Iterable[Any]) -> tuple[list[str], list[str]]:
 
     Of a value that it must look at closer, both are "".
     """
+    values = list(values)
+    return _alike(values) or _one_by_one(values)
+
+
+def _alike(values: Sequence[Any]) -> tuple[list[str], list[str]] | None:
+    """Questions and answers of values of which every one is plain; None where any may not be."""
+    try:
+        asked, more, answers = ([*map(_strip, map(text, values))] for text in _PLAIN_TEXTS)
+    except (KeyError, TypeError):  # no record, no such key, no text
+        return None
+    for number in compress(range(len(more)), more):
+        asked[number] = f"{asked[number]}\n{more[number]}" if asked[number] else more[number]
+    is_alike = set(map(len, values)) == {3} and all(asked) and all(answers)
+    return None if not is_alike or any(map(_is_spoken, asked)) else (asked, answers)
+
+
+def _one_by_one(values: Sequence[Any]) -> tuple[list[str], list[str]]:
     questions, answers = list[str](), list[str]()
     for value in values:
         try:
@@ -45,7 +65,7 @@ def plain_columns(values: Iterable[Any]) -> tuple[list[str], list[str]]:
             asked = more = answer = ""
         if more:
             asked = f"{asked}\n{more}" if asked else more
-        if not asked or not answer or len(value) != 3 or asked.startswith("Human"):
+        if not asked or not answer or len(value) != 3 or _is_spoken(asked):
             asked = answer = ""
         questions.append(asked)
         answers.append(answer)
