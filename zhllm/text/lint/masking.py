@@ -5,6 +5,7 @@ Full-width digits, letters and signs count as ASCII ones; the text keeps its own
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ _FOLDED = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0
     0x3000: 0x20,
 }
 _WIDE = "[" + "".join(map(chr, sorted(_FOLDED))) + "]"
+_WIDE_CHAR = re.compile(_WIDE)
 
 
 def masked_texts(texts: Sequence[str], kinds: Collection[Kind]) -> list[tuple[str, Counter[Kind]]]:
@@ -47,7 +49,7 @@ def masked_texts(texts: Sequence[str], kinds: Collection[Kind]) -> list[tuple[st
 
 
 def _folded(text: str) -> str:
-    return text if text.isascii() else text.translate(_FOLDED)
+    return text.translate(_FOLDED) if _WIDE_CHAR.search(text) else text
 
 
 def _masked_line(line: str, kinds: Collection[Kind]) -> tuple[str, Counter[Kind]]:
