@@ -127,7 +127,7 @@ def test_wrong_preferences_are_refused(tmp_path: Path, answers: dict[str, Any], 
 def test_prompts_looked_at_together_are_told_by_what_each_says_alone() -> None:
     texts = ["首都 是哪里?", "？", "", "a.b. C", "3.5，", "ΟΔΟΣ.", "İ!", "𠮷 𐐀", "😀？", "x:", "\u3000\x1f…", "U.S.A."]
     told = ["首都是哪里", "？", "", "a.bc", "3.5", "οδοσ", "İ", "𠮷𐐀", "😀", "x", "\u3000\x1f…", "u.s.a"]
-    assert [found.decode("utf-32-le") for found in plain_texts(texts)] == told
+    assert [bytes(found).decode("utf-32-le")[:-1] for found in plain_texts(texts)] == told
     assert plain_texts(texts) == [plain_texts([text])[0] for text in texts]
-    found = [found.decode("utf-32-le") for found in plain_texts(["a.", "b\0. C", "d"])]
+    found = [bytes(found).decode("utf-32-le")[:-1] for found in plain_texts(["a.", "b\0. C", "d"])]
     assert found == ["a", "b\0c", "d"], "a NUL ends no text"

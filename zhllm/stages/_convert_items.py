@@ -91,7 +91,7 @@ def keys_of(records: Records, chosen: Sequence[int]) -> list[bytes]:
     """`key_of` of some records; the prompts of pairs are looked at all at once."""
     others = records.others
     asked, _ = records.pairs([number for number in chosen if number not in others] if others else chosen)
-    of_pairs = map(xxhash.xxh3_128_digest, map(b"user:%b".__mod__, plain_texts(asked)))
+    of_pairs = map(xxhash.xxh3_128_digest, plain_texts(asked))
     if not others:
         return list(of_pairs)
     return [key_of(others[number]) if number in others else next(of_pairs) for number in chosen]

@@ -18,6 +18,7 @@ _MARKS = "，。、；：！？…—“”《》"
 _ASCII_MARKS = ".,;:!?"
 _GONE, _MARK, _WORD = (np.uint8(1 << i) for i in range(3))
 _CODE_POINTS = 0x110000
+_NUL = b"\0\0\0\0"
 # Spaces, marks and nearly all letters that have a case stand below.
 _BMP = range(0x10000)
 
@@ -43,27 +44,34 @@ def _small() -> npt.NDArray[np.uint32]:
 
 def _bare(text: str) -> npt.NDArray[np.uint32]:
     """The code points of a text without space and marks, in small letters."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    codes = np.frombuffer(_utf_32(text), np.uint32)
     flags = _flags().take(codes)
     is_inside = np.zeros(len(codes), np.bool_)
     is_inside[:-1] = flags[1:] & _WORD != 0
     return _small().take(np.compress((flags & _GONE == 0) & ((flags & _MARK == 0) | is_inside), codes))
 
 
-def plain_texts(texts: Sequence[str]) -> list[bytes]:
-    """What of each text tells it from others, as UTF-32; all are looked at in one pass."""
+def plain_texts(texts: Sequence[str]) -> list[bytes | memoryview]:
+    """What of each text tells it from others, as UTF-32 with a NUL behind it; all are looked at in one pass."""
     joined = "\0".join([*texts, ""])
     if joined.count("\0") != len(texts):
-        return [bytes(_bare(text)) or text.encode("utf-32-le", "surrogatepass") for text in texts]
+        return [(bytes(_bare(text)) or _utf_32(text)) + _NUL for text in texts]
     # A NUL is neither space nor mark, letter nor digit: what stands before it is treated as at the end of a text.
     codes = _bare(joined)
-    ends = np.flatnonzero(codes == 0)
-    data, starts = codes.tobytes(), [0, *((ends + 1) * 4).tolist()]
-    found = [data[start:end] for start, end in zip(starts, (ends * 4).tolist(), strict=False)]
-    return [bare or text.encode("utf-32-le", "surrogatepass") for bare, text in zip(found, texts, strict=True)]
+    ends = ((np.flatnonzero(codes == 0) + 1) * len(_NUL)).tolist()
+    data = memoryview(codes.tobytes())
+    found: list[bytes | memoryview] = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    for number in [i for i, bare in enumerate(found) if len(bare) == len(_NUL)]:
+        found[number] = _utf_32(texts[number]) + _NUL
+    return found
+
+
+def _utf_32(text: str) -> bytes:
+    return text.encode("utf-32-le", "surrogatepass")
 
 
 def prompt_text(messages: Sequence[Message]) -> bytes:
-    """What tells a prompt from others, of roles and texts."""
+    """What tells a prompt from others, of texts and roles; of one message of the user's it is that of its text."""
     plain = plain_texts([message["content"] for message in messages])
-    return b"\0".join(message["role"].encode() + b":" + text for message, text in zip(messages, plain, strict=True))
+    roles = ("" if message["role"] == "user" else message["role"] for message in messages)
+    return b"".join(part for text, role in zip(plain, roles, strict=True) for part in (text, role.encode()))

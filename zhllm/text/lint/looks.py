@@ -132,9 +132,10 @@ class Looks:
     @cached_property
     def claiming(self) -> list[int]:
         """What names an assistant or a maker, and has a speaker who may be introduced by that name."""
-        certain = self.matching(SPEAKING, self.signed)
-        perhaps = self.matching(SPEAKER, self.matching(SPEAKING_PERHAPS, self.signed))
-        return self.matching(CLAIMING, self.matching(_NAMED, sorted({*certain, *perhaps})))
+        named = self.matching(_NAMED, self.signed)
+        certain = self.matching(SPEAKING, named)
+        perhaps = self.matching(SPEAKER, self.matching(SPEAKING_PERHAPS, named))
+        return self.matching(CLAIMING, sorted({*certain, *perhaps}))
 
     @cached_property
     def tokened(self) -> list[int]:
