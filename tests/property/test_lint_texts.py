@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zhllm.text.chats import Chat
 from zhllm.text.clean.pii import KINDS, find
+from zhllm.text.lint import assistants
 from zhllm.text.lint.findings import FINDINGS
 from zhllm.text.lint.identity import claims
 from zhllm.text.lint.linter import Linted, LintSettings, lint
@@ -80,6 +83,16 @@ SPEAKERS = st.lists(st.sampled_from(LEADS), min_size=1, max_size=6).map("".join)
 @given(SPEAKERS | TEXTS, st.sampled_from(["assistant", "system"]))
 def test_the_search_for_claims_misses_none(text: str, role: str) -> None:
     assert not claims(text, role) or Looks([text]).claiming == [0]
+
+
+# What may stand before a name is no part of it.
+NAMES = [re.sub(r"\(\?<[=!][^)]*\)", "", pattern) for family in assistants._FAMILIES for pattern in family]
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(NAMES).flatmap(lambda pattern: st.from_regex(pattern, fullmatch=True)))
+def test_every_name_begins_as_names_begin(name: str) -> None:
+    assert re.match(assistants.FIRST, name)
 
 
 @settings(max_examples=200, deadline=None)

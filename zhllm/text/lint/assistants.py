@@ -47,7 +47,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"(?:小米(?:公司)?)", r"小爱同学"),
     (r"(?:Mistral\s?AI)", r"Mi[sx]tral(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:xAI\b)", r"Grok\b"),
-    (r"(?:(?<=by\s)MiniMax|(?<=由)\s?MiniMax)", r"海螺\s?AI|MiniMax"),
+    (r"(?:(?<=by\s)MiniMax|(?<=由)MiniMax|(?<=由\s)MiniMax)", r"海螺\s?AI|MiniMax"),
     (r"(?:LLaMA-Factory)", r"MindGPT"),
 )  # fmt: skip
 # What these are called in ASCII, as texts of full-width letters spell it, too: ＣｈａｔＧＰＴ.
