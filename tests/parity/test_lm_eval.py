@@ -20,6 +20,7 @@ from zhllm.cli import main
 from zhllm.infer.llamacpp import available
 from zhllm.model.gguf_file import open_source
 from zhllm.model.gguf_stream import write_gguf
+from zhllm.stages import evaluate
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed")
 
@@ -217,6 +218,18 @@ def test_what_the_harness_cannot_do_is_told_in_a_line(
         assert (got, len(err.split("error: "))) == (code, 2), (flags, err)
         assert re.search(said, last), (flags, last)
     assert manifest.read(tmp_path / "out") is None
+
+
+def test_the_tasks_of_the_documentation_are_known_to_lm_eval() -> None:
+    from zhllm.evals.harness_tasks import _manager
+
+    root = Path(__file__).resolve().parents[2]
+    texts = [(root / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")]
+    texts.append(evaluate.run.__doc__ or "")
+    asked = [re.findall(r"--harness ((?:\w+ )+)", text) for text in texts]
+    assert all(asked)
+    names = {name for found in asked for some in found for name in some.split()} - {"my_task"}
+    assert names and names <= set(_manager(sorted(names), []).all_tasks)
 
 
 def test_the_command_prints_its_table_and_nothing_of_lm_eval(

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
@@ -25,6 +25,7 @@ from zhllm.errors import ZhllmError
 from zhllm.flags import config_from_flags
 from zhllm.recipe import Recipe, open_recipe
 from zhllm.stage import execute, load
+from zhllm.stages._evaluate_config import TaskName
 from zhllm.yaml_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -216,6 +217,13 @@ def test_commands_and_flags_in_the_text_exist(doc: Path) -> None:
         elif words[0] == "zhllm" and len(words) > 1 and not words[1].startswith("--"):
             known = every if words[1].isupper() else flags.get(words[1])
             assert known is not None and used <= known, f"{doc.name}: `{span}`"
+
+
+def test_helps_name_tasks_that_evaluate_has() -> None:
+    known = get_args(TaskName)
+    fields = [(name, field) for name in STAGES for field in load(name).config.model_fields.values()]
+    named = [(name, task) for name, field in fields for task in re.findall(r"--task (\w+)", field.description or "")]
+    assert named and not [pair for pair in named if pair[1] not in known]
 
 
 @every_doc

@@ -21,6 +21,7 @@ from zhllm.evals.likelihood import Ask, TorchScorer
 from zhllm.evals.memorisation import asks_for, chance_exposure_bits, controls_for, is_extracted, rank_secrets
 from zhllm.infer import llamacpp
 from zhllm.model.transformers_model import open_model
+from zhllm.stages._evaluate_config import EvaluateConfig
 from zhllm.text.clean.canaries import Canary, canaries_of
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -155,6 +156,10 @@ def test_chance_exposure_is_the_mean_over_all_ranks() -> None:
     assert chance_exposure_bits(1) == pytest.approx((1 + 0) / 2)
     assert chance_exposure_bits(3) == pytest.approx((2 + 1 + math.log2(4 / 3) + 0) / 4)
     assert chance_exposure_bits(100_000) == pytest.approx(1 / math.log(2), abs=1e-3)
+    told = f"{chance_exposure_bits(EvaluateConfig.model_fields['canary_candidates'].default):.2f}"
+    for name, unit in (("README.md", "bits"), ("README.zh-CN.md", "比特")):
+        text = (Path(__file__).resolve().parents[2] / name).read_text(encoding="utf-8")
+        assert f" {told} {unit}" in text, name
 
 
 def test_controls_are_never_plantable() -> None:

@@ -106,7 +106,7 @@ def _manager(names: Sequence[str], include: Sequence[Path]) -> Any:
     import lm_eval.tasks
 
     own = Path(lm_eval.tasks.__file__).parent
-    # A task's name begins with that of its folder: cmmlu_law, ceval-valid_law, mmlu.
+    # A task's name begins with that of its folder: cmmlu_virology, ceval-valid_law, mmlu.
     near = [f for f in sorted(own.iterdir()) if f.is_dir() and any(_begins(name, f.name) for name in names)]
     paths = [str(path) for path in (*near, *include)]
     if paths:

@@ -55,7 +55,7 @@ def is_extracted(canary: Canary, continuation: str) -> bool:
 
 
 def chance_exposure_bits(candidates: int) -> float:
-    """The mean exposure of a secret that is like any other: every rank as likely (1.44 for many candidates)."""
+    """The mean exposure of a secret that is like any other: every rank as likely (1.42 for 255, 1.44 in the limit)."""
     count = candidates + 1
     return math.log2(count) - sum(math.log2(rank) for rank in range(1, count + 1)) / count
 

@@ -41,7 +41,7 @@ class CleanConfig(Config):
     )
     seed: int = Field(0, ge=0, description="Chooses which documents are held out, and makes the canaries.")
     canaries: int = Field(
-        0, ge=0, le=100_000, description="Sentences with a secret to plant in train: evaluate --task memorisation."
+        0, ge=0, le=100_000, description="Sentences with a secret to plant in train: evaluate --task memory."
     )
     canary_repeats: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(
         (1, 4, 16), min_length=1, description="How often a canary is planted, in turn."
