@@ -180,6 +180,9 @@ def _make(stage: Stage, config: Config, out: Path, key: dict[str, Any]) -> Resul
         _drop_empty(partial, manifest.MARK)
         _drop_empty(manifest.checkpoints_of(out), KEY_FILE)
     shutil.rmtree(manifest.checkpoints_of(out), ignore_errors=True)
+    aside = _aside_of(manifest.checkpoints_of(out))
+    for left in (aside, aside.with_name(aside.name + ".swap")):
+        shutil.rmtree(left, ignore_errors=True)
     return Result(made, was_up_to_date=False)
 
 
@@ -198,20 +201,50 @@ def _report_change(out: Path, key: dict[str, Any]) -> None:
 
 
 def _claim_checkpoints(key: dict[str, Any], folder: Path) -> None:
-    """Keep checkpoints of the same key; drop those of another config, input or version."""
-    path = folder / KEY_FILE
+    """Keep checkpoints of the same key, also those set aside; set those of another config, input or version aside."""
     text = json.dumps(key, ensure_ascii=False, sort_keys=True)
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if _is_of(folder, text):
         say(f"continuing from {folder}")
         return
-    if folder.is_dir() and any(path.name != KEY_FILE for path in folder.iterdir()):
-        aside = folder.with_name(folder.name + ".old")
+    aside = _aside_of(folder)
+    has_work = folder.is_dir() and any(path.name != KEY_FILE for path in folder.iterdir())
+    if _is_of(aside, text):
+        _swap(folder, aside, has_work)
+        say(f"continuing from {folder}, which was set aside for other settings")
+        return
+    if has_work:
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
-        say(f"{folder}: made with other settings or inputs; starting anew. They are kept in {aside}.")
+        say(
+            f"{folder}: made with other settings or inputs; starting anew. They are kept in {aside} until this is "
+            "finished: until then the same command as before continues them."
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    path.write_text(text, encoding="utf-8")
+    (folder / KEY_FILE).write_text(text, encoding="utf-8")
+
+
+def _is_of(folder: Path, key: str) -> bool:
+    """Whether checkpoints are of this key."""
+    path = folder / KEY_FILE
+    return path.is_file() and path.read_text(encoding="utf-8") == key
+
+
+def _aside_of(folder: Path) -> Path:
+    """Where checkpoints of other settings wait until the folder is finished: somebody may want them yet."""
+    return folder.with_name(folder.name + ".old")
+
+
+def _swap(folder: Path, aside: Path, has_work: bool) -> None:
+    """Put back what was set aside, and set the present work aside, if there is any."""
+    between = aside.with_name(aside.name + ".swap")
+    shutil.rmtree(between, ignore_errors=True)
+    if has_work:
+        folder.rename(between)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+    if has_work:
+        between.rename(aside)
 
 
 VERSIONS_OF = ("numpy", "polars", "sentencepiece", "tokenizers", "torch", "transformers", "peft", "gguf")

@@ -152,18 +152,28 @@ def _fail(config: CountConfig, out: Path) -> dict[str, int]:
     raise StageError("failed on purpose")
 
 
-def test_other_settings_drop_the_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoints_of_other_settings_wait_until_the_folder_is_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, count = tmp_path / "out", Stage("count", 1, CountConfig, _count, resumable=True)
     failing = CountConfig(fail=True)
     for _ in range(2):
         with pytest.raises(StageError):
             execute(count, failing, out)
-    assert len(list(manifest.checkpoints_of(out).glob("step-*.pt"))) == 2
+    points, aside = manifest.checkpoints_of(out), tmp_path / "out.checkpoints.old"
+    assert len(list(points.glob("step-*.pt"))) == 2
     capsys.readouterr()
+    with pytest.raises(StageError):
+        execute(count, CountConfig(upto=4, fail=True), out)
+    said = capsys.readouterr().err
+    assert f"{points}: made with other settings or inputs; starting anew. They are kept in {aside} until" in said
+    assert (len(list(points.glob("step-*.pt"))), len(list(aside.glob("step-*.pt")))) == (1, 2)
+    with pytest.raises(StageError):
+        execute(count, failing, out)
+    assert f"continuing from {points}, which was set aside" in capsys.readouterr().err
+    assert (len(list(points.glob("step-*.pt"))), len(list(aside.glob("step-*.pt")))) == (3, 1), "each is put back"
     assert execute(count, CountConfig(), out).manifest.metrics == {"done_before": 0}
-    assert f"{out}.checkpoints: made with other settings or inputs; starting anew" in capsys.readouterr().err
-    left = sorted(p.name for p in tmp_path.iterdir())
-    assert left == ["out", "out.checkpoints.old"], "done: no partial folder; the other run's checkpoints are kept"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"], "done: nothing of other settings is left"
 
 
 def test_how_often_it_checkpoints_and_where_it_runs_are_no_other_settings(toy: Toy) -> None:
