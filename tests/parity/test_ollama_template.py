@@ -21,11 +21,13 @@ HERE = Path(__file__).parent
 STORED = HERE / "ollama_prompts.json"
 sys.path.insert(0, str(HERE.parent))
 
+from makers import DATED, THOUGHTLESS  # noqa: E402
 from toys import CONTENTS, HOSTILE, conversation  # noqa: E402
 
 from zhllm.text.prompt_format import FORMATS, Message, PromptFormat  # noqa: E402
 
 COUNT = 500
+EVERY = FORMATS | {"dated": DATED, "without thoughts": THOUGHTLESS}
 
 
 def asked(chat_format: PromptFormat) -> list[list[Message]]:
@@ -95,9 +97,9 @@ def test_the_stored_result_is_of_this_template_and_equals_ours(name: str) -> Non
 
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed; the stored result is compared")
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", EVERY)
 def test_go_renders_what_training_and_serving_render(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    chat_format = FORMATS[name]
+    chat_format = EVERY[name]
     program = runner(tmp_path_factory.getbasetemp())
     chats = asked(chat_format)
     assert go_renders(program, chat_format, chats) == rendered(chat_format, chats)

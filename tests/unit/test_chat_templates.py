@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from makers import LLAMA31, LLAMA32, QWEN3
 from test_cli import run
 from toys import CHATML_SPECIALS, LLAMA3_SPECIALS, Toy, byte_level_tokenizer, random_model, stage
 
@@ -81,9 +82,10 @@ def test_a_directory_with_a_template_of_others(toy: Toy, tmp_path: Path) -> None
     model = random_model(tmp_path / "model", byte_level_tokenizer(tmp_path / "tokenizer", LLAMA3_SPECIALS))
     set_chat_template(model, LLAMA3)
     assert directory_format(Tokenizer(model), "plain") is FORMATS["llama3"]
-    set_chat_template(model, LLAMA3.replace("user", "human").replace("'role'", "'name'"))
+    set_chat_template(model, LLAMA3.replace("'<|eot_id|>'", "'\n<|eot_id|>'"))
     assert directory_format(Tokenizer(model), "llama3") is FORMATS["llama3"], "as --prompt-format says"
-    with pytest.raises(DataError, match="its chat template is none of zhllm's formats .*Give --prompt-format"):
+    said = r"none of zhllm's formats .*: it writes a question as '<.begin_of_text.>.*\\n\\n'\. Give --prompt-format"
+    with pytest.raises(DataError, match=said):
         directory_format(Tokenizer(model), None)
 
 
@@ -113,7 +115,13 @@ DEFAULT = "You are a helpful assistant."
 
 @pytest.mark.parametrize(
     ("name", "template", "specials"),
-    [("llama3", WITH_TOOLS + LLAMA3, LLAMA3_SPECIALS), ("chatml", WITH_TOOLS + QWEN2, CHATML_SPECIALS)],
+    [
+        ("llama3", WITH_TOOLS + LLAMA3, LLAMA3_SPECIALS),
+        ("chatml", WITH_TOOLS + QWEN2, CHATML_SPECIALS),
+        ("llama3", LLAMA31, LLAMA3_SPECIALS),
+        ("llama3", LLAMA32, LLAMA3_SPECIALS),
+        ("chatml", QWEN3, CHATML_SPECIALS),
+    ],
 )
 def test_export_keeps_a_makers_words_and_proves_and_writes_a_modelfile(
     tmp_path: Path, name: str, template: str, specials: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -126,10 +134,12 @@ def test_export_keeps_a_makers_words_and_proves_and_writes_a_modelfile(
     chosen = recognise(template, GgufFile(file).template_tokens)
     assert chosen is not None and chosen.name == name
     assert (out / "Modelfile").read_text() == chosen.modelfile("./model-f16.gguf", temperature=0)
-    assert f"The chat template is {name} in its maker's words" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"The chat template is {name} in its maker's words" in err
+    assert ("proved with these switches" in err) == (template in (LLAMA31, LLAMA32, QWEN3))
     for shown in (model, file):
         code, printed, _ = run(["show", str(shown)], capsys)
-        assert code == 0 and f"{name} in other words" in printed and (DEFAULT in printed) == (name == "chatml")
+        assert code == 0 and f"{name} in other words" in printed and (DEFAULT in printed) == (DEFAULT in template)
     as_it_is = stage("export", tmp_path / "foreign", model=model, type=["f16"], foreign_template=True)
     assert not (as_it_is / "Modelfile").exists(), "the flag asks for no proof"
 

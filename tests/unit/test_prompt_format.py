@@ -15,6 +15,7 @@ from typing import get_args
 import jinja2
 import pytest
 from conftest import ROOT
+from makers import DATED, THOUGHTLESS
 from toys import CONTENTS, HOSTILE, conversation
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -22,7 +23,8 @@ from zhllm.config import PromptFormatName
 from zhllm.errors import DataError
 from zhllm.text.prompt_format import FORMATS, MARKERS, WHITESPACE, PromptFormat, format_of
 
-EVERY_FORMAT = pytest.mark.parametrize("chat_format", FORMATS.values(), ids=FORMATS)
+EVERY = FORMATS | {"dated": DATED, "without thoughts": THOUGHTLESS}
+EVERY_FORMAT = pytest.mark.parametrize("chat_format", EVERY.values(), ids=EVERY)
 CONVERSATIONS = [conversation(random.Random(seed), CONTENTS + HOSTILE) for seed in range(500)]
 
 

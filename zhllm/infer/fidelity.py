@@ -166,7 +166,8 @@ def prove_chat(file: GgufFile, chat_format: PromptFormat, tokenizer: Tokenizer) 
 
     template, tokens = file.metadata.get("tokenizer.chat_template", ""), template_tokens(tokenizer)
     chats = [[dict(message) for message in chat] for chat in CHATS]
-    rendered, _ = render_jinja_template(chats, chat_template=template, add_generation_prompt=True, **tokens)
+    known = tokens | dict(chat_format.settings)
+    rendered, _ = render_jinja_template(chats, chat_template=template, add_generation_prompt=True, **known)
     check = Check("rendered chat of the file")
     for chat, found in zip(CHATS, rendered, strict=True):
         wanted = chat_format.render(chat, answer_next=True)
@@ -209,7 +210,7 @@ def _chat_agrees(server: LlamaServer, chat_format: PromptFormat, tokenizer: Toke
     bos = "" if bos_id is None else tokenizer.decode([bos_id], keep_special=True)
     for chat in CHATS:
         wanted = chat_format.render(chat, answer_next=True)
-        rendered = server.apply_template(chat)
+        rendered = server.apply_template(chat, dict(chat_format.settings))
         check.add(rendered, rendered.removeprefix(bos) == wanted.removeprefix(bos), f" against {wanted!r}")
         ids = server.tokenize([wanted], parse_special=True)[0]
         check.add(wanted, ids == tokenizer.encode_prompt(wanted), f": ids {ids[:12]}")

@@ -156,12 +156,13 @@ class LlamaServer(LlamaHttp):
         """
         return str(self._post("/detokenize", {"tokens": list(ids)})["content"])
 
-    def apply_template(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """Render {role, content} messages with the GGUF's chat template, ready for an answer.
+    def apply_template(self, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any] | None = None) -> str:
+        """Render {role, content} messages with the GGUF's chat template and its switches, ready for an answer.
 
         A leading BOS is left out, because `complete` and `stream` add it to every `str` prompt.
         """
-        return str(self._post("/apply-template", {"messages": list(messages)})["prompt"])
+        body = {"messages": list(messages)} | ({"chat_template_kwargs": settings} if settings else {})
+        return str(self._post("/apply-template", body)["prompt"])
 
     def complete(self, prompt: Prompt, max_tokens: int, **sampling: Unpack[Sampling]) -> Completion:
         """Continue one prompt; greedy unless `temperature` is given, and then seeded.

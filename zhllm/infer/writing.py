@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from zhllm.errors import DataError
 from zhllm.infer.sampling import Sampling, without_tail
-from zhllm.model.chat_templates import recognise
+from zhllm.model.chat_templates import recognise, shown_prompt
 from zhllm.model.directory import chat_template
 from zhllm.text.prompt_format import FORMATS, Message, PromptFormat
 from zhllm.vocab.tokenizer import Tokenizer
@@ -143,8 +143,8 @@ def choose_format(
         found = recognise(template, tokens or {})
         if found is None and fallback is None:
             raise DataError(
-                f"{model}: its chat template is none of zhllm's formats ({', '.join(FORMATS)}). "
-                "Give --prompt-format to choose one."
+                f"{model}: its chat template is none of zhllm's formats ({', '.join(FORMATS)}): "
+                f"{shown_prompt(template, tokens or {})}. Give --prompt-format to choose one."
             )
         if found is not None:
             return found

@@ -37,7 +37,7 @@ def template_of(config: ExportConfig, tokenizer: Tokenizer) -> tuple[PromptForma
     template of another format, unless --foreign-template takes it as it is.
     """
     from zhllm.infer.writing import template_tokens
-    from zhllm.model.chat_templates import recognise
+    from zhllm.model.chat_templates import additions, recognise
     from zhllm.model.directory import chat_template
     from zhllm.text.prompt_format import FORMATS, format_of
 
@@ -51,7 +51,9 @@ def template_of(config: ExportConfig, tokenizer: Tokenizer) -> tuple[PromptForma
         plain = found.jinja(mark_answers=False)
         if template.strip() in (plain, found.jinja()):
             return found, plain
-        say(f"The chat template is {found.name} in its maker's words: it is written as it is.")
+        switches = ", proved with these switches" if found.settings else ""
+        words = f"{found.name} in its maker's words{additions(found)}"
+        say(f"The chat template is {words}: it is written as it is{switches}.")
         return found, template
     if config.foreign_template:
         say("The chat template is not one of zhllm's: it is written as it is, without a Modelfile.")

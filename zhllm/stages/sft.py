@@ -94,7 +94,7 @@ def run(config: SftConfig, out: Path) -> Metrics:
 def _chat_format(asked: str | None, tokenizer: Tokenizer) -> PromptFormat:
     """The format asked for, else the model's own; DataError where its template is none of zhllm's."""
     from zhllm.infer.writing import directory_format, template_tokens
-    from zhllm.model.chat_templates import recognise
+    from zhllm.model.chat_templates import additions, recognise
     from zhllm.model.directory import chat_template
     from zhllm.text.prompt_format import FORMATS
 
@@ -110,7 +110,7 @@ def _chat_format(asked: str | None, tokenizer: Tokenizer) -> PromptFormat:
         formats = [FORMATS[name] for name in BASE_FORMATS]
         known = [f for f in formats if all(tokenizer.special_token_id(t) is not None for t in f.special_tokens)]
         chosen, why = (known or formats)[0], "as the model has no chat template (--prompt-format chooses another)"
-    say(f"turns are written in {chosen.name}, {why}")
+    say(f"turns are written in {chosen.name}{additions(chosen)}, {why}")
     return chosen
 
 

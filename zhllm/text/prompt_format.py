@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,7 +58,9 @@ class PromptFormat:
     answer). `system` and `user` are (before, after) the content. An answer is `header` (prompt side),
     then what the model writes: `lead`, content, `tail`, `end`; generation stops at the token `end`,
     and where the model begins one of the `text_markers` by itself. A conversation that names no system
-    prompt has `default_system`, where that is not empty.
+    prompt has `default_system` (which may be empty), where there is one. `thoughts` are the empty thoughts that
+    follow the header of the answer to come, and of the last one; earlier answers stand without them, as in Qwen3.
+    `settings` are the switches with which the template of a format's maker renders the same; they make no difference.
     """
 
     name: str
@@ -72,7 +74,9 @@ class PromptFormat:
     end: str
     separator: str
     text_markers: tuple[str, ...] = ()
-    default_system: str = ""
+    default_system: str | None = None
+    thoughts: str = ""
+    settings: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
@@ -125,14 +129,15 @@ class PromptFormat:
         assistant, or a system turn that is not first.
         """
         parts, previous = [Segment(self.bos, learn=False)], "assistant"
-        if self.default_system and messages and messages[0]["role"] != "system":
+        if self.default_system is not None and messages and messages[0]["role"] != "system":
             parts.append(Segment(self._default_turn, learn=False))
             previous = "system"
         for index, message in enumerate(messages):
             role, content = message["role"], self.plain(message["content"])
             if role == "assistant":
                 learn = message.get("weight", 1) != 0
-                parts.append(Segment(self.header, learn=False))
+                thoughts = self.thoughts if index == len(messages) - 1 else ""
+                parts.append(Segment(self.header + thoughts, learn=False))
                 parts.append(Segment(self.lead + content + self.tail + self.end, learn))
                 parts.append(Segment(self.separator, learn=False))
             elif role == "user" or (role == "system" and index == 0):
@@ -143,7 +148,7 @@ class PromptFormat:
                 raise DataError(f'turn {index + 1}: role "{role}". System comes first, then user and assistant.')
             previous = role
         if answer_next:
-            parts.append(Segment(self.header, learn=False))
+            parts.append(Segment(self.header + self.thoughts, learn=False))
         return [part for part in parts if part.text]
 
     def render(self, messages: Sequence[Message], answer_next: bool = False) -> str:
@@ -166,26 +171,28 @@ class PromptFormat:
             marked = f"{{%- generation %}}{answer}{{%- endgeneration %}}"
             answer = f"{{%- if {unlearnt} %}}{answer}{{%- else %}}{marked}{{%- endif %}}"
         follows = "messages[loop.index0 - 1]['role'] == 'assistant'"
-        begins = f"not loop.first and {follows}" if self.default_system else f"loop.first or {follows}"
+        has_default = self.default_system is not None
+        begins = f"not loop.first and {follows}" if has_default else f"loop.first or {follows}"
         opens = f"{{%- if {begins} %}}{_emit(self.opens)}{{%- endif %}}" * bool(self.opens)
-        opens_system = _emit(self.opens) if self.default_system else opens
+        opens_system = _emit(self.opens) if has_default else opens
+        thoughts = f"{{%- if loop.last %}}{_emit(self.thoughts)}{{%- endif %}}" * bool(self.thoughts)
         unsaid = "{%- if loop.first and message['role'] != 'system' %}" + _emit(self._default_turn) + "{%- endif %}"
         return "".join(
             (
                 _emit(self.bos),
                 "{%- for message in messages %}",
                 content,
-                unsaid * bool(self.default_system),
+                unsaid * has_default,
                 "{%- if message['role'] == 'system' and loop.first %}",
                 opens_system, _around(*self.system),
                 "{%- elif message['role'] == 'user' %}",
                 opens, _around(*self.user),
                 "{%- elif message['role'] == 'assistant' %}",
-                _emit(self.header), answer,
+                _emit(self.header), thoughts, answer,
                 _emit(self.separator),
                 "{%- else %}{{- raise_exception('roles: system (first), user, assistant') }}{%- endif %}",
                 "{%- endfor %}",
-                "{%- if add_generation_prompt %}", _emit(self.header), "{%- endif %}",
+                "{%- if add_generation_prompt %}", _emit(self.header + self.thoughts), "{%- endif %}",
             )
         )  # fmt: skip
 
@@ -202,18 +209,18 @@ class PromptFormat:
         unsaid = '{{- if eq $last "" }}{{- if ne .Role "system" }}' + _go(self._default_turn) + "{{- end }}{{- end }}"
         return "".join(
             (
-                '{{- $last := "" }}{{- range .Messages }}', unsaid * bool(self.default_system),
+                '{{- $last := "" }}{{- range .Messages }}', unsaid * (self.default_system is not None),
                 '{{- if eq .Role "system" }}', opens, _go(self.system[0]), "{{- .Content }}", _go(self.system[1]),
                 '{{- else if eq .Role "user" }}', opens, _go(self.user[0]), "{{- .Content }}", _go(self.user[1]),
                 '{{- else if eq .Role "assistant" }}', _go(self.header + self.lead), "{{- .Content }}",
                 _go(self.tail + self.end + self.separator),
-                "{{- end }}{{- $last = .Role }}{{- end }}", _go(self.header),
+                "{{- end }}{{- $last = .Role }}{{- end }}", _go(self.header + self.thoughts),
             )
         )  # fmt: skip
 
     @property
     def _default_turn(self) -> str:
-        return self.opens + self.system[0] + self.plain(self.default_system) + self.system[1]
+        return self.opens + self.system[0] + self.plain(self.default_system or "") + self.system[1]
 
     def modelfile(self, source: str, system: str | None = None, **parameters: float) -> str:
         """Ollama's Modelfile of a GGUF file: the template, where to stop, a system prompt, its parameters by name.

@@ -13,7 +13,7 @@ from typing import Any
 from zhllm import manifest
 from zhllm.errors import DataError
 from zhllm.infer.writing import template_tokens
-from zhllm.model.chat_templates import recognise
+from zhllm.model.chat_templates import additions, recognise
 from zhllm.model.directory import chat_template
 from zhllm.model.gguf_read import GgufFile
 from zhllm.model.tensors import Checkpoint, Spec, read_header
@@ -41,9 +41,8 @@ def template_name(template: str | None, tokens: Mapping[str, str]) -> str:
     found = recognise(template, tokens)
     if found is None:
         return f"foreign ({len(template):,} characters)"
-    default = f", system prompt unless one is given: {found.default_system!r}" if found.default_system else ""
     is_own = template.strip() in (found.jinja(), found.jinja(mark_answers=False))
-    return f"{found.name}{'' if is_own else ' in other words'}{default}"
+    return f"{found.name}{'' if is_own else ' in other words'}{additions(found)}"
 
 
 def _directory_template(folder: Path) -> str:
