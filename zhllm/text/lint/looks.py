@@ -67,14 +67,14 @@ def _polars() -> Any:
 class Looks:
     """Some texts, and the numbers of those that each search marks, in order."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], series: Any = None) -> None:
         self.texts = texts
-        self._series = _polars().Series(texts, dtype=_polars().String)
+        self._series = _polars().Series(texts, dtype=_polars().String) if series is None else series
 
     def after(self, texts: Sequence[str], changed: Collection[int]) -> Looks:
         """The same of texts of which only some changed: only these are searched again, or marked as suspect."""
-        looks = Looks(texts)
         some = np.array(sorted(changed), dtype=np.int64)
+        looks = Looks(texts, self._series.clone().scatter(some, [texts[number] for number in some.tolist()]))
         looks._unusual = sorted({*self._unusual, *changed})
         looks.signed = sorted({*self.signed, *changed})
         bytes_, chars = looks.sizes
