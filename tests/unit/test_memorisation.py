@@ -22,7 +22,9 @@ from zhllm.evals.memorisation import asks_for, chance_exposure_bits, controls_fo
 from zhllm.infer import llamacpp
 from zhllm.model.transformers_model import open_model
 from zhllm.stages._evaluate_config import EvaluateConfig
+from zhllm.stages._evaluate_models import open_scorer, whole_gguf_scorer
 from zhllm.text.clean.canaries import Canary, canaries_of
+from zhllm.train.plan import machine
 from zhllm.vocab.tokenizer import Tokenizer
 
 PLANTED = canaries_of(6, (1, 16), 0)
@@ -208,16 +210,53 @@ def gguf(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     yield next(out.glob("*.gguf"))
 
 
-def test_a_gguf_file_writes_the_same_secrets(gguf: Path, tmp_path: Path) -> None:
+def test_a_gguf_file_is_extracted_from_and_exposed_as_its_directory_is(
+    gguf: Path, taught: Path, tmp_path: Path
+) -> None:
     data = write_canaries(tmp_path / "clean")
-    out = stage("evaluate", tmp_path / "out", model=gguf, task=["memory"], data=[data])
+    out = stage("evaluate", tmp_path / "out", model=gguf, against=taught, task=["memory"], data=[data],
+                canary_candidates=31)  # fmt: skip
     scores = read_scores(out)
     by_times = scores["tables"]["model"]["memory_extraction_rate: times planted"]
     assert [score["value"] for score in by_times.values()] == [0.0, 1.0, 0.0]
-    assert [s["name"] for s in scores["scores"]] == ["memory_extraction_rate", "memory_extraction_rate_controls"]
-    assert any("Exposure needs a model directory" in note for note in scores["notes"]["model"])
+    of_file, of_folder = ([s for s in scores["scores"] if s["role"] == role] for role in ("model", "against"))
+    assert [s["name"] for s in of_file] == [s["name"] for s in of_folder] and len(of_file) == 4
+    records = [json.loads(line) for line in (out / "memory.jsonl").read_bytes().splitlines()]
+    ranks = {(r["model"], r["id"]): r["rank"] for r in records}
+    apart = [abs(ranks["model", r["id"]] - ranks["against", r["id"]]) for r in records if r["model"] == "model"]
+    assert max(apart) <= 1 and sum(map(bool, apart)) < 4, "16-bit weights change few ranks, by little"
+    assert scores["differences"]["memory_extraction_rate"]["value"] == 0
+    assert any("multiplied in float32" in note for note in scores["notes"]["model"])
+    assert not any("multiplied" in note for note in scores["notes"]["against"])
     with pytest.raises(DataError, match="is for model directories"):
         stage("evaluate", tmp_path / "no", model=gguf, adapter=data, task=["memory"], data=[data])
+
+
+def test_tied_weights_of_a_file_rank_as_those_of_its_directory(toy: Toy, tmp_path: Path) -> None:
+    if not llamacpp.available():
+        pytest.skip("xllamacpp is not installed")
+    model = random_model(tmp_path / "model", toy.extended, model_type="qwen3", tie_word_embeddings=True, head_dim=16)
+    file = next(stage("export", tmp_path / "gguf", model=model, type=["f32"]).glob("*.gguf"))
+    with open_scorer(model, None, None) as scorer:
+        own = [ranked.rank for ranked in rank_secrets(scorer, PLANTED, 31)]
+    with whole_gguf_scorer(file, "") as scorer:
+        assert [ranked.rank for ranked in rank_secrets(scorer, PLANTED, 31)] == own
+    assert len(set(own)) > 1
+
+
+def test_without_candidates_only_the_extraction_is_measured(
+    gguf: Path, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a file's weights do not fit the memory in float32, which is told before any is read."""
+    data = write_canaries(tmp_path / "clean")
+    monkeypatch.setattr(machine, "host_memory", lambda: machine.HostMemory(10**6, 10**5, None))
+    settings: dict[str, Any] = {"model": gguf, "against": taught, "task": ["memory"], "data": [data]}
+    message = r"gguf: its weights take 0\.\d GiB in float32, and 0\.0 GiB .* the exposure out: --canary-candidates 0\."
+    with pytest.raises(DataError, match=message):
+        stage("evaluate", tmp_path / "none", **settings)
+    scores = read_scores(stage("evaluate", tmp_path / "out", **settings, canary_candidates=0))
+    names = ["memory_extraction_rate", "memory_extraction_rate_controls"]
+    assert [s["name"] for s in scores["scores"]] == names * 2
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,6 +131,28 @@ class StreamedModel:
                 on_input(f"{name}.weight", inputs[0][own.to(inputs[0].device)])
 
         return put
+
+    @property
+    def whole_bytes(self) -> int:
+        """What `whole` takes."""
+        return sum(4 * math.prod(value.shape) for _, value in self._own_parameters())
+
+    def whole(self, weights: Weights) -> Any:
+        """The transformers model with all its weights in place, float32 on the device, for many short passes.
+
+        It is no streamed model from then on.
+        """
+        for name, _ in self._own_parameters():
+            module, _, part = name.rpartition(".")
+            values = torch.from_numpy(np.array(weights.tensor(name))).to(self.device)
+            setattr(self._model.get_submodule(module), part, nn.Parameter(values, requires_grad=False))
+        if self.head == EMBED:
+            self._model.lm_head.weight = self.inner.embed_tokens.weight
+        return self._model.eval()
+
+    def _own_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Those that are not another one under a second name."""
+        return [(k, v) for k, v in self._model.named_parameters() if not (k == HEAD and self.head == EMBED)]
 
     def logits(self, hidden: Tensor, weights: Weights, rows: slice) -> Tensor:
         """(tokens, rows) logits of some vocabulary rows, float32 on the device, of hidden states (tokens, H)."""

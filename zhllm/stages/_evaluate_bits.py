@@ -17,15 +17,13 @@ from zhllm.evals.bits import WINDOW, Bits, bits_of, bits_per_char, cell_bytes, s
 from zhllm.evals.intervals import CELL_CHARS, FEW, Score, cells_score, mean_score
 from zhllm.progress import bar
 from zhllm.stages._evaluate_config import EvaluateConfig
-from zhllm.stages._evaluate_models import check_gguf, open_scorer
+from zhllm.stages._evaluate_models import TOKENIZED_CONTEXT, check_gguf, open_scorer
 from zhllm.stages._evaluate_tasks import Measured, Subject, TaskResult, digest_of
 from zhllm.text.document import Document
 from zhllm.text.read.shards import held_out
 from zhllm.vocab.token_sizes import token_bytes
 from zhllm.vocab.tokenizer import Tokenizer
 
-# Tokens that llama.cpp makes room for where it only cuts texts.
-TOKENIZED_CONTEXT = 256
 OF_FILES = "Bits of a GGUF file are those of its weights, multiplied in float32; llama.cpp also rounds activations."
 
 

@@ -62,5 +62,8 @@ class EvaluateConfig(Config):
         (), description="choice: columns of your own file: question=NAME answer=NAME options=NAME,NAME,..."
     )
     canary_candidates: int = Field(
-        255, ge=1, le=100_000, description="memory: random secrets that each planted one is ranked among."
+        255,
+        ge=0,
+        le=100_000,
+        description="memory: random secrets that each planted one is ranked among; 0 leaves the exposure out.",
     )

@@ -13,7 +13,7 @@ from zhllm.evals.likelihood import TorchScorer
 from zhllm.evals.memorisation import Ranked, chance_exposure_bits, controls_for, is_extracted, rank_secrets
 from zhllm.progress import bar
 from zhllm.stages._evaluate_config import EvaluateConfig
-from zhllm.stages._evaluate_models import context_of, torch_scorer
+from zhllm.stages._evaluate_models import check_gguf, context_of, torch_scorer, whole_gguf_scorer
 from zhllm.stages._evaluate_tasks import Measured, Subject, TaskResult, digest_of
 from zhllm.text.clean.canaries import KINDS, Canary
 
@@ -23,6 +23,7 @@ MORE_TOKENS = 4
 # llama.cpp takes the memory of its context at the start, and canaries are short.
 CANARY_CONTEXT = 1024
 NOT_PLANTED = "not planted"
+OF_FILES = "Exposure of a GGUF file is that of its weights, multiplied in float32; llama.cpp also rounds activations."
 # Of the tokens of random secrets; chance alone does not bring planted ones below.
 KNOWN_SHARE = 0.95
 
@@ -33,12 +34,14 @@ def memorisation(config: EvaluateConfig, subject: Subject, canaries: Sequence[Ca
     if subject.model.is_dir():
         texts, ranks = _directory(config, subject, every)
     elif subject.model.suffix == ".gguf":
-        texts, ranks = _gguf(subject, every), []
+        texts, ranks = _gguf(config, subject, every)
     else:
         raise DataError(f"{subject.model}: is neither a model directory nor a .gguf file.")
     groups = [str(canary.repeats) for canary in canaries] + [NOT_PLANTED] * (len(every) - len(canaries))
     hits = [is_extracted(canary, text) for canary, text in zip(every, texts, strict=True)]
     result = _result(canaries, groups, hits, ranks, config.canary_candidates)
+    if ranks and subject.model.is_file():
+        result.notes.append(OF_FILES)
     asked = [[c.prefix, c.secret, group] for c, group in zip(every, groups, strict=True)]
     result.protocol = {"hash": digest_of("memory", asked, config.canary_candidates)}
     if ranks:
@@ -74,8 +77,6 @@ def _result(
                 for group in _in_order(names)
             }
     result.notes += [*_of_tokenizer(ranks[:count]), *_at_the_limit(ranks[:count])]
-    if not ranks:
-        result.notes.append("Exposure needs a model directory; of a GGUF file only what it writes is looked at.")
     return result
 
 
@@ -113,8 +114,14 @@ def _directory(config: EvaluateConfig, subject: Subject, canaries: Sequence[Cana
     """What the model writes behind each sentence, and each secret's rank."""
     scorer = torch_scorer(subject.model, subject.adapter, None)
     texts = _written(scorer, subject.model, canaries)
+    return texts, _ranked(config, subject, scorer, canaries)
+
+
+def _ranked(config: EvaluateConfig, subject: Subject, scorer: TorchScorer, canaries: Sequence[Canary]) -> list[Ranked]:
+    if not config.canary_candidates:
+        return []
     with bar(f"{subject.role}: exposure", len(canaries), "canaries") as shown:
-        return texts, rank_secrets(scorer, canaries, config.canary_candidates, lambda n: shown.advance(n))
+        return rank_secrets(scorer, canaries, config.canary_candidates, lambda n: shown.advance(n))
 
 
 def _written(scorer: TorchScorer, folder: Path, canaries: Sequence[Canary]) -> list[str]:
@@ -151,15 +158,18 @@ def _longest(
     return max(len(text) - len(prompt) for prompt, text in zip(prompts, whole, strict=True)) + MORE_TOKENS
 
 
-def _gguf(subject: Subject, canaries: Sequence[Canary]) -> list[str]:
-    """What llama.cpp writes behind each sentence."""
+def _gguf(config: EvaluateConfig, subject: Subject, canaries: Sequence[Canary]) -> tuple[list[str], list[Ranked]]:
+    """What llama.cpp writes behind each sentence, and each secret's rank by the weights of the file."""
     from zhllm.infer.llamacpp import LlamaServer
 
-    if subject.adapter is not None:
-        raise DataError(f"--adapter {subject.adapter}: is for model directories; export a GGUF of the merged model.")
+    check_gguf(subject.model, subject.adapter)
     context = min(context_of(subject.model), CANARY_CONTEXT)
     with LlamaServer(subject.model, n_ctx=context, n_parallel=1) as server:
         prompts = server.tokenize([canary.prefix for canary in canaries], add_special=True)
         whole = server.tokenize([canary.text for canary in canaries], add_special=True)
         limit = _longest(canaries, prompts, whole, context)
-        return [server.complete(prompt, limit).text for prompt in prompts]
+        texts = [server.complete(prompt, limit).text for prompt in prompts]
+    if not config.canary_candidates:
+        return texts, []
+    with whole_gguf_scorer(subject.model, "Free some, or leave the exposure out: --canary-candidates 0.") as scorer:
+        return texts, _ranked(config, subject, scorer, canaries)

@@ -20,6 +20,9 @@ from zhllm.vocab.tokenizer import Tokenizer
 MAX_CONTEXT = 8192
 # Tokens whose probability llama.cpp is asked for first; where an option's is not among them, for all.
 LIKELIEST = 2048
+# Tokens that llama.cpp makes room for where it only cuts texts.
+TOKENIZED_CONTEXT = 256
+GIB = 1 << 30
 
 
 def chat_format_of(model: Path, fallback: str | None) -> PromptFormat:
@@ -83,6 +86,39 @@ def torch_scorer(folder: Path, adapter: Path | None, chat: PromptFormat | None) 
     return TorchScorer(model, encode, lambda rows: live.choose(["adapter"] * rows))
 
 
+@contextmanager
+def whole_gguf_scorer(file: Path, less: str) -> Iterator[TorchScorer]:
+    """The weights of a GGUF file as a Scorer, all in memory in float32; llama.cpp cuts the texts.
+
+    For thousands of short options, of which llama.cpp would be asked token by token. Raises DataError where the memory
+    is too small, with what else could be done, `less`.
+    """
+    from zhllm.infer.gguf_forward import GgufForward
+    from zhllm.train.plan.machine import host_memory
+
+    held = GgufForward(file)
+    free, needed = host_memory().usable_bytes, held.model.whole_bytes
+    if held.model.device.type == "cpu" and free is not None and needed > free:
+        raise DataError(
+            f"{file}: its weights take {needed / GIB:.1f} GiB in float32, and {free / GIB:.1f} GiB of memory are free. "
+            f"{less}"
+        )
+    metadata = held.file.metadata
+    with LlamaServer(file, n_ctx=TOKENIZED_CONTEXT, n_parallel=1) as server:  # only to cut the texts
+        start = start_of(metadata)
+
+        def encode(texts: Sequence[str]) -> list[list[int]]:
+            return [[*start, *ids] for ids in server.tokenize(texts)]
+
+        yield TorchScorer(held.model.whole(held.weights), encode)
+
+
+def start_of(metadata: dict[str, Any]) -> list[int]:
+    """What llama.cpp puts before a text: BOS, where a file names it and does not say otherwise."""
+    bos = metadata.get("tokenizer.ggml.bos_token_id")
+    return [] if bos is None or not metadata.get("tokenizer.ggml.add_bos_token", True) else [int(bos)]
+
+
 def context_of(file: Path) -> int:
     """Tokens that a GGUF file's model reads, as it says; DataError where it says nothing."""
     from zhllm.model.gguf_read import GgufFile
@@ -114,8 +150,7 @@ class LlamaScorer:
         self.context, self.tokens_computed = context, 0
         self.server, self._chat = server, chat
         self._vocabulary = len(metadata["tokenizer.ggml.tokens"])
-        bos = metadata.get("tokenizer.ggml.bos_token_id")
-        self._start = [] if bos is None or not metadata.get("tokenizer.ggml.add_bos_token", True) else [int(bos)]
+        self._start = start_of(metadata)
         self._last: list[int] = []
         self._controls = {} if chat is None else self._control_ids(chat)
 
