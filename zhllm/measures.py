@@ -52,6 +52,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "generate_number": ("right final numbers", "最终数字正确率"),
     "code": ("code", "代码"),
     "code_pass_at_1": ("programs that pass", "通过的程序"),
+    "code_no_code": ("replies without code", "没有代码的回答"),
     "health_healthy": ("healthy answers", "健康的回答"),
     "health_stopped": ("answers that stop", "正常结束的回答"),
     "health_empty": ("empty answers", "空回答"),

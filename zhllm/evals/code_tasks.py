@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,12 @@ from zhllm.text.read.records import read_records
 
 _FENCE = re.compile(r"```(?:[Pp]ython|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 WHOLE = "\n    pass\n\n\n"
+# What a line of Python begins with, also where the reply breaks off before it can be parsed.
+_STATEMENT = re.compile(
+    r"\s*(?:(?:async +)?def +\w+ *\(|class +\w+ *[(:]|import +\w|from +[\w.]+ +import\b|return\b|print *\(|"
+    r"[A-Za-z_][\w.\[\]]*(?:, *\w+)* *[-+*/]?= *[^=\s])"
+)
+NO_CODE = "no code"
 # Of a value that is none of what it must be, enough to find it by.
 SHOWN_CHARS = 40
 
@@ -80,6 +88,24 @@ def _is_words(value: Any) -> bool:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
+
+
+def has_code(reply: str) -> bool:
+    """Whether a reply holds any Python: a block of it, or a line that does something; a bare word does nothing."""
+    found = _FENCE.search(reply)
+    code = found[1] if found else reply
+    lines = [line for line in code.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if found or not lines:
+        return bool(lines)
+    return any(_STATEMENT.match(line) for line in lines) or _does_something("\n".join(lines))
+
+
+def _does_something(code: str) -> bool:
+    try:
+        statements = ast.parse(textwrap.dedent(code)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(not isinstance(one, ast.Expr) or isinstance(one.value, ast.Call) for one in statements)
 
 
 def program_of(task: CodeTask, reply: str) -> str:

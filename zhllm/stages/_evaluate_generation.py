@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
 
-from zhllm.evals.code_tasks import CodeTask, program_of
+from zhllm.evals.code_tasks import NO_CODE, CodeTask, has_code, program_of
 from zhllm.evals.generation import PER_ITEM, best, bleu, bleu_counts, number_match
 from zhllm.evals.generation_sets import Item
 from zhllm.evals.health import health_prompts, signs_of
-from zhllm.evals.intervals import ROUNDS, Score, mean_score
+from zhllm.evals.intervals import ALL_SAME, ONE_ITEM, ROUNDS, Score, mean_score
 from zhllm.evals.sandbox import protection, run_program
 from zhllm.infer.engine import open_engine
 from zhllm.infer.sampling import Sampling
@@ -31,6 +32,8 @@ from zhllm.stages._evaluate_tasks import (
 
 # BLEU is of a whole set, so each round of its bootstrap adds up the counts of the items drawn.
 BLEU_ROUNDS = ROUNDS // 4
+# What becomes of a program, in words.
+OUTCOMES = {"passed": "passed", "failed": "were wrong", "time": "took too long", NO_CODE: "held no code"}
 
 
 def generate(config: EvaluateConfig, subject: Subject, items: Sequence[Item]) -> TaskResult:
@@ -40,11 +43,17 @@ def generate(config: EvaluateConfig, subject: Subject, items: Sequence[Item]) ->
     by_item: dict[str, list[float]] = {
         name: [best(measure, reply, item.references) for item, reply in pairs] for name, measure in PER_ITEM.items()
     }
-    measured = [Measured(f"generate_{name}", mean_score(values), values) for name, values in by_item.items()]
+    same = [item.prompt for item in items]
+    measured = [
+        Measured(f"generate_{name}", mean_score(values, clusters=same), values, clusters=same)
+        for name, values in by_item.items()
+    ]
     counts = [bleu_counts(reply, item.references) for item, reply in pairs]
-    measured.append(Measured("generate_bleu", _bleu_score(counts)))
+    measured.append(Measured("generate_bleu", _bleu_score(counts, same)))
     if numbers := [best(number_match, reply, item.references) for item, reply in pairs if item.is_number]:
-        measured.append(Measured("generate_number", mean_score(numbers), numbers))
+        asked_numbers = [item.prompt for item in items if item.is_number]
+        score = mean_score(numbers, clusters=asked_numbers)
+        measured.append(Measured("generate_number", score, numbers, clusters=asked_numbers))
     records = [
         {"id": item.id, "prompt": item.prompt, "references": item.references, "reply": reply,
          **{name: round(values[i], 4) for name, values in by_item.items()}}
@@ -52,7 +61,9 @@ def generate(config: EvaluateConfig, subject: Subject, items: Sequence[Item]) ->
     ]  # fmt: skip
     asked = [[item.prompt, item.references] for item in items]
     protocol = {"hash": digest_of("generate", asked, config.max_tokens), "max_tokens": config.max_tokens}
-    return TaskResult(measured, protocol, {"generate_items": len(items)}, records=records)
+    result = TaskResult(measured, protocol, {"generate_items": len(items)}, records=records)
+    result.add_repeats(same)
+    return result
 
 
 def code(config: EvaluateConfig, subject: Subject, tasks: Sequence[CodeTask]) -> TaskResult:
@@ -60,8 +71,9 @@ def code(config: EvaluateConfig, subject: Subject, tasks: Sequence[CodeTask]) ->
     held = protection()
     say(held.told())
     replies = answers(config, subject, [task.prompt for task in tasks])
-    outcomes = [run_program(program_of(task, reply)) for task, reply in zip(tasks, replies, strict=True)]
+    outcomes = [outcome_of(task, reply) for task, reply in zip(tasks, replies, strict=True)]
     values = [float(outcome == "passed") for outcome in outcomes]
+    without = [float(outcome == NO_CODE) for outcome in outcomes]
     records = [
         {"id": task.id, "prompt": task.prompt, "reply": reply, "outcome": outcome}
         for task, reply, outcome in zip(tasks, replies, outcomes, strict=True)
@@ -69,15 +81,37 @@ def code(config: EvaluateConfig, subject: Subject, tasks: Sequence[CodeTask]) ->
     asked = [[task.prompt, task.before, task.tests] for task in tasks]
     protocol: dict[str, object] = {"hash": digest_of("code", asked, config.max_tokens), "max_tokens": config.max_tokens}
     protocol["sandbox"] = {"by": held.means, "kept_from": held.kept_from, "not_kept_from": held.not_kept_from}
-    measured = [Measured("code_pass_at_1", mean_score(values), values)]
-    return TaskResult(measured, protocol, {"code_tasks": len(tasks)}, notes=[held.told()], records=records)
+    same = [task.prompt for task in tasks]
+    measured = [
+        Measured(f"code_{name}", mean_score(of, clusters=same), of, clusters=same)
+        for name, of in (("pass_at_1", values), ("no_code", without))
+    ]
+    result = TaskResult(measured, protocol, {"code_tasks": len(tasks)}, notes=[held.told()], records=records)
+    result.add_repeats(same)
+    counts = Counter(outcome.partition(":")[0] for outcome in outcomes)
+    told = ((counts[kind], words) for kind, words in OUTCOMES.items())
+    result.notes.append(f"Of {len(tasks)} replies {', '.join(f'{count} {words}' for count, words in told)}.")
+    return result
 
 
-def _bleu_score(counts: Sequence[Sequence[int]]) -> Score:
-    table, rng = np.array(counts), np.random.default_rng(0)
+def outcome_of(task: CodeTask, reply: str) -> str:
+    """What became of a reply's program: as the sandbox says, or NO_CODE where there was nothing to run."""
+    outcome = run_program(program_of(task, reply))
+    return outcome if outcome == "passed" or has_code(reply) else NO_CODE
+
+
+def _bleu_score(counts: Sequence[Sequence[int]], clusters: Sequence[str]) -> Score:
+    """BLEU of all counts, drawn again by what was asked; one prompt alone, or no reply like any, has no interval."""
+    names = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
+    table, rng = np.zeros((len(names), len(counts[0])), np.int64), np.random.default_rng(0)
+    np.add.at(table, [names[name] for name in clusters], np.array(counts))
     rounds = [bleu(table[rng.integers(0, len(table), len(table))].sum(0)[None].tolist()) for _ in range(BLEU_ROUNDS)]
-    low, high = np.quantile(rounds, (0.025, 0.975))
-    return Score(bleu(counts), float(low), float(high), len(counts))
+    low, high = map(float, np.quantile(rounds, (0.025, 0.975)))
+    units = len(names) if len(names) < len(counts) else None
+    if low == high:
+        why = ONE_ITEM if len(names) == 1 else ALL_SAME
+        return Score(bleu(counts), None, None, len(counts), units=units, no_interval=why)
+    return Score(bleu(counts), low, high, len(counts), units=units)
 
 
 def health(config: EvaluateConfig, subject: Subject, data: None) -> TaskResult:

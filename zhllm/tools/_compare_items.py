@@ -23,6 +23,7 @@ _CALLED = {
     "per_token_accuracy": "per_token_right",
     "extraction_rate": "extracted",
 }  # measures that items call otherwise
+_OUTCOMES = {"pass_at_1": "passed", "no_code": "no code"}  # of programs, that a measure counts
 _CONTROLS = "_controls"  # of measures of what was never planted
 NO_CELLS = "few documents, of which an older evaluation has no stretches"
 
@@ -145,8 +146,8 @@ def value_of(record: Mapping[str, Any], metric: str) -> float | None:
     if record.get("is_control", False) != metric.endswith(_CONTROLS):
         return None
     metric = metric.removesuffix(_CONTROLS)
-    if metric == "pass_at_1" and "outcome" in record:
-        return float(record["outcome"] == "passed")
+    if metric in _OUTCOMES and "outcome" in record:
+        return float(record["outcome"] == _OUTCOMES[metric])
     named = (record.get(name) for name in (metric, f"is_{metric}", _CALLED.get(metric, metric)))
     value = next((v for v in named if isinstance(v, bool | int | float)), None)
     return float(value) if value is not None and math.isfinite(value) else None

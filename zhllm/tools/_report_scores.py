@@ -16,8 +16,8 @@ ROLES = ("against", "model")
 _COUNTS = {"chars", "tokens", "bytes", "questions", "n", "items", "count", "documents", "low", "high", "shots", "seed",
            "subjects", "resamples"}  # fmt: skip
 _LOWER = ("bits", "loss", "perplexity", "repeat", "repetition", "switch", "garbled", "leak", "empty", "extract",
-          "memor", "error", "sources")  # fmt: skip
-_SHARES = ("accuracy", "match", "rate", "share", "f1", "pass_", "_acc", "choice", "health")
+          "memor", "error", "sources", "no_code")  # fmt: skip
+_SHARES = ("accuracy", "match", "rate", "share", "f1", "pass_", "no_code", "_acc", "choice", "health")
 
 
 @dataclass(frozen=True)
