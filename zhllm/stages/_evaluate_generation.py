@@ -26,8 +26,8 @@ from zhllm.stages._evaluate_tasks import (
     Subject,
     TaskResult,
     answers,
-    digest_of,
     fallback_of,
+    written_protocol,
 )
 
 # BLEU is of a whole set, so each round of its bootstrap adds up the counts of the items drawn.
@@ -60,7 +60,7 @@ def generate(config: EvaluateConfig, subject: Subject, items: Sequence[Item]) ->
         for i, (item, reply) in enumerate(pairs)
     ]  # fmt: skip
     asked = [[item.prompt, item.references] for item in items]
-    protocol = {"hash": digest_of("generate", asked, config.max_tokens), "max_tokens": config.max_tokens}
+    protocol = written_protocol(config, subject, "generate", asked)
     result = TaskResult(measured, protocol, {"generate_items": len(items)}, records=records)
     result.add_repeats(same)
     return result
@@ -79,7 +79,7 @@ def code(config: EvaluateConfig, subject: Subject, tasks: Sequence[CodeTask]) ->
         for task, reply, outcome in zip(tasks, replies, outcomes, strict=True)
     ]
     asked = [[task.prompt, task.before, task.tests] for task in tasks]
-    protocol: dict[str, object] = {"hash": digest_of("code", asked, config.max_tokens), "max_tokens": config.max_tokens}
+    protocol = written_protocol(config, subject, "code", asked)
     protocol["sandbox"] = {"by": held.means, "kept_from": held.kept_from, "not_kept_from": held.not_kept_from}
     same = [task.prompt for task in tasks]
     measured = [
@@ -128,7 +128,7 @@ def health(config: EvaluateConfig, subject: Subject, data: None) -> TaskResult:
         for prompt, (text, _), found in zip(prompts, replies, signs, strict=True)
     ]
     asked = [[prompt.text, prompt.language] for prompt in prompts]
-    protocol = {"hash": digest_of("health", asked, config.max_tokens), "max_tokens": config.max_tokens}
+    protocol = written_protocol(config, subject, "health", asked)
     return TaskResult(measured, protocol, {"health_prompts": len(prompts)}, records=records)
 
 

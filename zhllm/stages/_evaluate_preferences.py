@@ -34,17 +34,25 @@ def preferences(config: EvaluateConfig, subject: Subject, pairs: Sequence[Prefer
     shorter = mean_score([item.shorter_is_right() for item in judged]).value
     result.notes.append(f"Choosing the answer with fewer tokens would get {shorter:.4f} of the pairs right.")
     result.records = [_record(item) for item in judged]
+    result.add_repeats(_asked(judged))
     return result
 
 
 def _measured(judged: Sequence[Judged]) -> list[Measured]:
     found: list[Measured] = []
+    same = _asked(judged)
     for name, per_token in WAYS:
         right = [item.share_right(per_token) for item in judged]
         margins = [item.margin(per_token) for item in judged]
-        found.append(Measured(f"{name}_accuracy", mean_score(right, CHANCE), right))
-        found.append(Measured(f"{name}_margin_nats", mean_score(margins, 0.0), margins))
+        accuracy, margin = mean_score(right, CHANCE, clusters=same), mean_score(margins, 0.0, clusters=same)
+        found.append(Measured(f"{name}_accuracy", accuracy, right, clusters=same))
+        found.append(Measured(f"{name}_margin_nats", margin, margins, clusters=same))
     return found
+
+
+def _asked(judged: Sequence[Judged]) -> list[str]:
+    """What each pair says: pairs that say the same repeat each other."""
+    return [item.pair.digest().hex() for item in judged]
 
 
 def _by_source(judged: Sequence[Judged]) -> dict[str, dict[str, Score]]:
@@ -53,8 +61,8 @@ def _by_source(judged: Sequence[Judged]) -> dict[str, dict[str, Score]]:
         return {}
     return {
         f"{name}_accuracy: sources": {
-            source: mean_score([i.share_right(per_token) for i in judged if i.pair.source == source], CHANCE)
-            for source in sources
+            source: mean_score([i.share_right(per_token) for i in own], CHANCE, clusters=_asked(own))
+            for source, own in ((source, [i for i in judged if i.pair.source == source]) for source in sources)
         }
         for name, per_token in WAYS
     }
@@ -62,7 +70,7 @@ def _by_source(judged: Sequence[Judged]) -> dict[str, dict[str, Score]]:
 
 def _record(item: Judged) -> dict[str, object]:
     return {
-        "id": item.pair.id, "source": item.pair.source,
+        "id": item.pair.id, "source": item.pair.source, "asked": item.pair.digest().hex(),
         "chosen_nats": round(item.chosen_nats, 6), "rejected_nats": round(item.rejected_nats, 6),
         "chosen_tokens": item.chosen_tokens, "rejected_tokens": item.rejected_tokens,
         "right": item.share_right(), "margin_nats": round(item.margin(), 6),

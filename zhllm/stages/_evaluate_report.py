@@ -63,7 +63,8 @@ def _differences(results: Results) -> dict[str, dict[str, Any]]:
         before = results["against"][task] if "against" in results else None
         if before is None:
             continue
-        if before.protocol["hash"] != after.protocol["hash"] and not after.protocol.get("chat"):
+        hashes = [protocol.get("asked", protocol["hash"]) for protocol in (before.protocol, after.protocol)]
+        if hashes[0] != hashes[1] and not after.protocol.get("chat"):
             raise DataError(f"--task {task}: both models must be asked the same.")
         for one, other in zip(after.measured, before.measured, strict=True):
             both = [i for i, pair in enumerate(zip(one.items, other.items, strict=True)) if not any(map(isnan, pair))]

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +109,31 @@ def questions(config: EvaluateConfig, subject: Subject, asked: Sequence[Question
     ]
     values, same = [float(hit) for hit in hits], [q.question for q in asked]
     measured = [Measured("accuracy", mean_score(values, clusters=same), values, clusters=same)]
-    protocol = {"hash": digest_of("questions", [[q.question, q.answers] for q in asked], config.max_tokens)}
+    protocol = written_protocol(config, subject, "questions", [[q.question, q.answers] for q in asked])
     result = TaskResult(measured, protocol, {"questions": len(hits)}, records=records)
     result.add_repeats(same)
     return result
+
+
+def written_protocol(config: EvaluateConfig, subject: Subject, task: str, asked: Sequence[Any]) -> dict[str, Any]:
+    """How answers are asked for: the hash of the words, the template around them and the longest answer.
+
+    `asked` is the hash without the template, which two models may each have their own of.
+    """
+    from zhllm.infer.writing import directory_format
+    from zhllm.stages._evaluate_models import chat_format_of
+    from zhllm.vocab.tokenizer import Tokenizer
+
+    fallback = fallback_of(config, subject)
+    if subject.adapter is not None and subject.model.is_dir():
+        spoken = directory_format(Tokenizer(subject.model), fallback, [subject.adapter])
+    else:
+        spoken = chat_format_of(subject.model, fallback)
+    words = digest_of(task, asked, config.max_tokens)
+    return {
+        "hash": digest_of(words, asdict(spoken)), "asked": words, "template": spoken.name,
+        "max_tokens": config.max_tokens,
+    }  # fmt: skip
 
 
 def answers(config: EvaluateConfig, subject: Subject, asked: Sequence[str]) -> list[str]:
