@@ -48,6 +48,19 @@ def write_docx(path: Path, body: str, prolog: str = "") -> None:
         archive.writestr("word/document.xml", f"{prolog}<w:document {W}><w:body>{body}</w:body></w:document>")
 
 
+@pytest.mark.parametrize("name", ["制度.docx", "制度.txt", "制度.csv", "制度", "制度.zip", "制度.xml"])
+@pytest.mark.parametrize("kind", ["docx", "parquet"])
+def test_a_renamed_file_is_read_as_what_it_is(tmp_path: Path, name: str, kind: str) -> None:
+    (folder := tmp_path / "资料").mkdir()
+    if kind == "docx":
+        write_docx(folder / name, f"<w:p><w:r><w:t>{CHINESE}</w:t></w:r></w:p>")
+    else:
+        pl.DataFrame({"text": [CHINESE]}).write_parquet(folder / name)
+    metrics = run(folder, tmp_path / "out", workers=2)
+    assert metrics["files_read"] == metrics["docs"] == 1
+    assert [row["text"] for row in rows(tmp_path / "out", "documents")] == [CHINESE]
+
+
 def test_every_kind_and_encoding_gives_the_same_chinese(tmp_path: Path) -> None:
     folder = tmp_path / "资料"
     (folder / "子目录").mkdir(parents=True)

@@ -6,8 +6,12 @@ import zipfile
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+import polars as pl
 import pytest
 from shaped import read, turns
+
+from zhllm import stage
+from zhllm.stages import convert
 
 FAQ = "问题,答案\n公章由谁保管？,由行政部保管。𠮷\n年假几天？,“五天”\n"
 
@@ -161,3 +165,18 @@ def test_a_table_under_another_name(tmp_path: Path, name: str) -> None:
     assert len(said(table(tmp_path, FAQ, name, "gb18030"))) == 2
     good, bad = read(table(tmp_path, "公司常见问题\n" + FAQ, name), "table")
     assert (len(good), bad) == (2, [])
+
+
+@pytest.mark.parametrize("name", ["faq.csv", "faq.json", "faq.jsonl", "faq.txt", "faq", "faq.zip", "faq.parquet"])
+@pytest.mark.parametrize("kind", ["xlsx", "parquet"])
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_what_a_renamed_file_holds_decides(tmp_path: Path, name: str, kind: str, is_folder: bool) -> None:
+    (folder := tmp_path / "资料").mkdir()
+    if kind == "xlsx":
+        workbook(folder / name, {"人事": [["问题", "答案"], ["年假几天？", "五天。𠮷"]]})
+    else:
+        pl.DataFrame({"问题": ["年假几天？"], "答案": ["五天。𠮷"]}).write_parquet(folder / name)
+    config = convert.ConvertConfig(source=(folder if is_folder else folder / name,))
+    metrics = stage.execute(convert.STAGE, config, tmp_path / "out").manifest.metrics
+    assert (metrics["chats"], metrics["rejected_records"], metrics["files_skipped"]) == (1, 0, 0)
+    assert "五天。𠮷" in (tmp_path / "out" / "chats-00000.jsonl").read_text(encoding="utf-8")

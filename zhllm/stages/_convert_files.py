@@ -17,7 +17,7 @@ import orjson
 from zhllm.text.document import Rejected, UnreadableError
 from zhllm.text.read import cut
 from zhllm.text.read.records import MAX_RECORD_BYTES, Record, parse_line
-from zhllm.text.read.sources import SourceFile, kind_of, walk
+from zhllm.text.read.sources import SourceFile, kind_in, kind_of, walk
 from zhllm.text.shapes.alpaca import plain_columns
 from zhllm.text.shapes.reading import is_line_by_line, read_units, units_or_rejected
 from zhllm.text.shapes.record import Format, Options, Unit
@@ -158,7 +158,7 @@ def files_of(sources: Sequence[Path]) -> Iterator[SourceFile]:
         for file in walk(source):
             if not source.is_dir():
                 yield replace(file, skip=None) if file.path.is_file() else file
-            elif file.skip is None and kind_of(file.name) not in KINDS:
+            elif file.skip is None and kind_in(file) not in KINDS:
                 yield replace(
                     file, skip=f"is neither JSON, parquet nor a table ({kind_of(file.name) or 'no extension'})"
                 )

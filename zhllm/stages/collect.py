@@ -258,4 +258,4 @@ def _metrics(account: Account, ids: Ids, files: Sequence[SourceFile]) -> Metrics
     }
 
 
-STAGE = Stage("collect", 2, CollectConfig, run)
+STAGE = Stage("collect", 3, CollectConfig, run)

@@ -359,4 +359,4 @@ def _with_prefix(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): n for name, n in sorted(counts.items()) if name.startswith(prefix)}
 
 
-STAGE = Stage("convert", 3, ConvertConfig, run, resumable=True)
+STAGE = Stage("convert", 4, ConvertConfig, run, resumable=True)

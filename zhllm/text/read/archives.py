@@ -26,6 +26,7 @@ MAX_DIRECTORY_BYTES = 16_000_000
 # Below this, members may share their bytes or repeat themselves as they like.
 MAX_UNCHECKED_BYTES = 1_000_000_000
 ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", *COMPRESSED)
+_OFFICE_PARTS = (("xl/workbook.xml", ".xlsx"), ("word/document.xml", ".docx"))
 _END_BYTES = 22 + 65_535
 _UTF8_NAME = 0x800
 _ENCRYPTED = 0x1
@@ -46,6 +47,16 @@ def is_zip(path: Path) -> bool:
             return file.read(4) in ZIP_MAGIC
     except OSError:
         return False
+
+
+def office_kind(file: Path | BinaryIO) -> str | None:
+    """.xlsx or .docx where a zip archive is a workbook or a document of Word, whatever its name is."""
+    try:
+        with open_zip(file) as archive:
+            names = {name.lower() for name in archive.namelist()}
+    except (OSError, UnreadableError):
+        return None
+    return next((kind for part, kind in _OFFICE_PARTS if part in names), None)
 
 
 def members(path: Path) -> list[Member]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -246,3 +247,16 @@ def is_plausible_chinese(text: str) -> bool:
     """Whether the characters beyond ASCII are those of real Chinese (see MIN_FREQUENT_SHARE)."""
     telling = len(_TELLING.findall(text))
     return len(_plausible().findall(text)) >= MIN_FREQUENT_SHARE * telling
+
+
+def readable_name(name: str) -> str:
+    """A file's name as text: one that is not UTF-8 is GBK, from an older machine, or escaped."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        data = os.fsencode(name)
+        try:
+            return decode(data)[0]
+        except DecodeError:
+            return data.decode("utf-8", "backslashreplace")
+    return name

@@ -18,12 +18,12 @@ from typing import BinaryIO
 import orjson
 
 from zhllm.text.document import Document, Item, Parsed, Rejected, UnreadableError, json_of, meta_of, sample_of
-from zhllm.text.read.archives import is_zip, members, open_member
-from zhllm.text.read.decode import BadLine, DecodeError, decode, decode_lines
+from zhllm.text.read.archives import is_zip, members, office_kind, open_member
+from zhllm.text.read.decode import BadLine, DecodeError, decode, decode_lines, readable_name
 from zhllm.text.read.json_values import kind_of_value
 from zhllm.text.read.parquet import read_parquet
 from zhllm.text.read.records import Record, read_records
-from zhllm.text.read.streams import COMPRESSED, codec_of, open_bytes, read_whole
+from zhllm.text.read.streams import COMPRESSED, ZIP_MAGIC, codec_of, open_bytes, read_whole
 
 # Files that may hold any number of documents.
 RECORD_KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".xml", ".xlsx", ".xlsm")
@@ -31,6 +31,9 @@ RECORD_KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".xml"
 TEXT_KINDS = (".txt", ".md", ".markdown")
 # What a worker may read of these at once.
 MAX_AHEAD_BYTES = 4_000_000
+# What names itself in its first bytes is read as that, whatever its name is: people rename files.
+_OFFICE_KINDS = (".docx", ".xlsx", ".xlsm")
+_MAGIC_KINDS = ((b"PAR1", ".parquet"), (b"%PDF-", ".pdf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def walk(source: Path) -> Iterator[SourceFile]:
     for the files in it, named `archive.zip/member.txt`.
     """
     if not source.is_dir():
-        yield from _expanded(source, _readable(source.name))
+        yield from _expanded(source, readable_name(source.name))
         return
     closed: list[OSError] = []
     for folder, folders, names in os.walk(source, onerror=closed.append):
@@ -85,7 +88,7 @@ def walk(source: Path) -> Iterator[SourceFile]:
         linked = [name for name in folders if (Path(folder) / name).is_symlink()]
         for name in sorted(linked + [name for name in names if not _is_hidden(name)]):
             path = Path(folder) / name
-            shown = _readable(path.relative_to(source).as_posix())
+            shown = readable_name(path.relative_to(source).as_posix())
             if name in linked:
                 yield SourceFile(path, shown, "is a link to a folder; give that folder itself")
             else:
@@ -98,27 +101,16 @@ def _closed_folders(source: Path, errors: list[OSError]) -> Iterator[SourceFile]
     while errors:
         error = errors.pop(0)
         path = Path(os.fsdecode(error.filename)) if error.filename else source
-        shown = source.name if path == source else _readable(path.relative_to(source).as_posix())
+        shown = source.name if path == source else readable_name(path.relative_to(source).as_posix())
         yield SourceFile(path, shown, f"cannot be read ({error.strerror or error})", is_lost=True)
-
-
-def _readable(name: str) -> str:
-    """A file's name as text: one that is not UTF-8 is GBK, from an older machine, or escaped."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        data = os.fsencode(name)
-        try:
-            return decode(data)[0]
-        except DecodeError:
-            return data.decode("utf-8", "backslashreplace")
-    return name
 
 
 def _expanded(path: Path, name: str) -> Iterator[SourceFile]:
     """A file, or the files in it where it is a zip archive that is not itself a document."""
     skip = _skip_reason(path)
-    if skip is None and kind_of(name) not in (".docx", ".xlsx", ".xlsm") and path.is_file() and is_zip(path):
+    if kind_in(SourceFile(path, name)) in _OFFICE_KINDS:
+        pass
+    elif skip is None and path.is_file() and is_zip(path):
         try:
             found = members(path)
         except (OSError, UnreadableError):
@@ -145,6 +137,21 @@ def kind_of(name: str) -> str:
     return Path(name).suffix
 
 
+def kind_in(file: SourceFile) -> str:
+    """The kind that a file's first bytes tell, of workbooks, Word documents, parquet and PDF; else that of its name."""
+    named = kind_of(file.name)
+    if file.member is None and not file.path.is_file():
+        return named
+    try:
+        with file.open() as opened:
+            head = opened.read(5)
+        if head.startswith(ZIP_MAGIC):
+            return named if named in _OFFICE_KINDS else office_kind(file.at_random()) or named
+    except (OSError, UnreadableError):
+        return named
+    return next((kind for magic, kind in _MAGIC_KINDS if head.startswith(magic)), named)
+
+
 def _unknown_kind(name: str) -> str | None:
     if kind_of(name) in READERS:
         return None
@@ -154,6 +161,8 @@ def _unknown_kind(name: str) -> str | None:
 def _skip_reason(path: Path) -> str | None:
     if path.exists() and not path.is_file():
         return "is not a regular file"
+    if not kind_of(path.name) and kind_in(SourceFile(path, path.name)):
+        return None
     return _unknown_kind(path.name)
 
 
@@ -163,7 +172,7 @@ def read_file(file: SourceFile, keys: Keys) -> Iterator[Item]:
         yield Rejected(file.name, "file" if file.is_lost else "skipped", file.skip)
         return
     try:
-        yield from READERS[kind_of(file.name)](file, keys)
+        yield from READERS[kind_in(file)](file, keys)
     except OSError as error:
         yield Rejected(file.name, "file", f"cannot be read ({error.strerror or error})")
     except UnreadableError as error:
@@ -178,7 +187,7 @@ def read_ahead(task: tuple[SourceFile, Keys]) -> list[Item] | None:
 
 def _is_streamed(file: SourceFile) -> bool:
     """Whether a file may hold many documents: one of records, and large or of unknown size unpacked."""
-    if file.skip is not None or kind_of(file.name) not in RECORD_KINDS:
+    if file.skip is not None or kind_in(file) not in RECORD_KINDS:
         return False
     try:
         with file.path.open("rb") as opened:
