@@ -52,6 +52,10 @@ CUT = [
     LONG + "主要的原因包括、",
     LONG + "主要有以下几种：",
     "代码如下，请参考下面的实现方法，并按照需要修改其中的参数：\n```python\nprint(1)\nfor i in range(10):",
+    "```python\nprint(1)",
+    "可以从以下几点考虑：",
+    "主要的原因包括：",
+    "The steps are as follows:",
     "The climate of Hefei is humid. " * 6 + "In summer the rain is the result of",
     "The climate of Hefei is humid. " * 6 + "In summer it rains, and the temperature rei",
 ]
@@ -67,6 +71,9 @@ WHOLE = [
     "床前明月光\n疑是地上霜\n举头望明月\n低头思故乡\n" * 4 + "床前明月光，\n疑是地上霜",
     "The climate of Hefei is humid. " * 6 + "\n- Spring\n- Summer",
     "Apple, Banana, Grapes",
+    "```print(1)``` 就行",
+    "标题：春季",
+    "以下是我的回答：春季多雨。",
 ]
 
 

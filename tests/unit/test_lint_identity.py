@@ -168,11 +168,22 @@ def test_system_texts_are_rewritten_in_the_second_person() -> None:
     assert said(result)[0] == "You are 小慧, a large language model trained by 合汇科技."
 
 
-def test_preferences_are_rewritten_in_both_answers() -> None:
-    pair = Preference("1", ({"role": "user", "content": "你是谁？"},), "我是ChatGPT。", "我是Claude，一个AI助手。", "a")
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "kept"),
+    [
+        ("我是ChatGPT。", "我是Claude，一个AI助手。", "我是小慧。"),
+        ("我是小慧。", "我是ChatGPT，由OpenAI训练。", "我是小慧。"),
+        ("我是ChatGPT。", None, "我是小慧。"),
+        (None, "我是ChatGPT，由OpenAI训练。", None),
+        (None, "我是{{name}}。", None),
+    ],
+)
+def test_a_rejected_answer_may_be_another_one(chosen: str | None, rejected: str | None, kept: str | None) -> None:
+    pair = Preference("1", ({"role": "user", "content": "你是谁？"},), chosen, rejected, "a")
     result = lint(Records([pair]), LintSettings(identity=NAME))
     assert isinstance(pair := result.records[0], Preference)
-    assert (pair.chosen, pair.rejected) == ("我是小慧。", "我是小慧，一个AI助手。")
+    assert (pair.chosen, pair.rejected, result.dropped) == (kept, rejected, {})
+    assert {finding.name for finding in result.findings.get(0, [])} == ({"identity"} if chosen != kept else set())
 
 
 def test_an_own_name_that_holds_a_known_one_is_no_claim() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-MIN_CHARS = 40
+_MIN_CHARS = 40
 _MIN_PROSE = 120
 _CLOSERS = frozenset("。.！!？?”\"）)…`]}>》」』】〉~～*|_\\'’;；█♪♥♡")
 _EMOJI = "\u200d\u2190-\u2bff\u3297\u3299\ufe0f\U0001f000-\U0001faff"
@@ -38,16 +38,23 @@ _OPEN_HAN = re.compile(
     r"(?:的|和|与|及|以及|或|或者|并|并且|而|而且|但|但是|因为|由于|如果|以|在|对于|关于|通过|包括|例如|比如|是|将|把|被|从|向"
     r"|为了|其中)\Z"
 )
+# However short: what it says will follow is not there.
+_ANNOUNCES = re.compile(
+    r"(?:(?:以下|下面|下列|如下)[^，。、；：:\n]{0,8}|(?:包括|例如|比如|分别是|主要有))[：:]\Z"
+    r"|\b(?:the following|as follows|such as|for example|include|includes)(?: [a-z]+){0,3}:\Z"
+)
 _SIGNATURE = re.compile(r"\[|【|此致|敬礼|[Rr]egards|[Ss]incerely|[Yy]ours|谢谢|祝|您的|Best,")
 
 
 def cut_off(text: str) -> str | None:
     """How an answer shows that its end is missing, in words; None where it does not."""
     text = text.rstrip()
-    if len(text) < MIN_CHARS:
-        return None
     if text.count("```") % 2 and len(_FENCE.findall(text)) % 2:
         return "a code block is not closed"
+    if announced := _ANNOUNCES.search(text):
+        return f"ends with “{announced[0]}”"
+    if len(text) < _MIN_CHARS:
+        return None
     last = text[-1]
     if last in _CLOSERS or EMOJI.match(last) or text.count("```"):
         return None
@@ -56,7 +63,7 @@ def cut_off(text: str) -> str | None:
         return f"ends with {last}" if not _looks_like_data(text, line) else None
     if last in ":：":
         return f"ends with {last}" if len(text) >= _MIN_PROSE and not _is_verse(text) else None
-    if _LIST.match(line) and len(line) < MIN_CHARS:
+    if _LIST.match(line) and len(line) < _MIN_CHARS:
         return None
     return _open_sentence(text, line)
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zhllm.text.chats import Chat
+from zhllm.text.chats import Chat, Preference
 from zhllm.text.clean.blocks import block_of, block_ranges, normalise_all
 from zhllm.text.clean.contamination import EvaluationGrams, plain_ink
 from zhllm.text.clean.pii import KINDS, Kind
-from zhllm.text.lint.endings import EMOJI, MIN_CHARS, WHOLE, cut_off
+from zhllm.text.lint.endings import EMOJI, WHOLE, cut_off
 from zhllm.text.lint.findings import DROPPED, Finding
 from zhllm.text.lint.garbled import lost_in, mended, mending
 from zhllm.text.lint.identity import claims, placeholders
@@ -93,6 +93,12 @@ class _Block:
         """Note a finding of a whole record."""
         self.findings.setdefault(record, []).append(Finding(name, detail))
 
+    def is_rejected(self, number: int) -> bool:
+        """Whether text `number` is the worse answer of a preference."""
+        record = self.records.others.get(owner := self.turns.owner(number))
+        is_last = number == self.records.starts[owner + 1] - 1
+        return is_last and isinstance(record, Preference) and record.rejected is not None
+
     def suspects(self, found: Sequence[int]) -> list[int]:
         """Texts that a search marked, and those that are no more what was searched."""
         return sorted({*found, *self.changed})
@@ -166,14 +172,17 @@ def _strip_tokens(block: _Block, looks: Looks) -> None:
 
 
 def _identities(block: _Block, looks: Looks, own: Identity | None) -> None:
-    """Claims to be another assistant, and names not filled in; rewritten record by record."""
+    """Claims to be another assistant, and names not filled in; rewritten record by record.
+
+    A rejected answer may say so: it is what the model shall not say.
+    """
     found: set[int] = set()
-    for number in block.suspects(looks.claiming):
+    for number in [number for number in block.suspects(looks.claiming) if not block.is_rejected(number)]:
         role, text = block.turns.role(number), block.texts[number]
         if claimed := claims(text, role) if own is None else own.claims(text, role):
             block.add("identity", number, claimed[0].said)
             found.add(block.turns.owner(number))
-    for number in block.suspects(looks.tokened):
+    for number in [number for number in block.suspects(looks.tokened) if not block.is_rejected(number)]:
         if unfilled := placeholders(block.texts[number], block.turns.role(number)):
             block.add("placeholder", number, " ".join(dict.fromkeys(unfilled)))
             found.add(block.turns.owner(number))
@@ -184,6 +193,8 @@ def _identities(block: _Block, looks: Looks, own: Identity | None) -> None:
 
 def _rewrite(block: _Block, record: int, own: Identity) -> None:
     span = block.records.span(record)
+    if block.is_rejected(span.stop - 1):
+        span = slice(span.start, span.stop - 1)
     texts, left = own.rewritten(block.texts[span], block.turns.roles_of(span))
     if left is not None:
         hint = "" if own.maker else ", no maker is given"
@@ -242,9 +253,9 @@ def _judge_texts(block: _Block, looks: Looks) -> None:
     for number in np.flatnonzero(chars <= _MAX_NOTHING).tolist():
         if texts[number].strip().lower() in _NOTHING:
             block.add("empty-turn", number, texts[number].strip())
-    long_answers = np.flatnonzero((block.turns.roles == ASSISTANT) & (chars >= MIN_CHARS))
-    fenced = np.intersect1d(looks.matching("```", looks.signed), long_answers).tolist()
-    for number in sorted({*fenced, *looks.lacking(WHOLE, long_answers)}):
+    answers = np.flatnonzero(block.turns.roles == ASSISTANT)
+    fenced = np.intersect1d(looks.matching("```", looks.signed), answers).tolist()
+    for number in sorted({*fenced, *looks.lacking(WHOLE, answers)}):
         if (how := cut_off(texts[number])) is not None:
             block.add("truncated", number, how)
 
