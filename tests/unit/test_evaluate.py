@@ -17,7 +17,7 @@ from toys import Toy, byte_level_tokenizer, random_model, stage, write_jsonl
 
 from zhllm.errors import ConfigError, DataError
 from zhllm.evals.bits import bits_per_char, windows
-from zhllm.evals.questions import Question, bootstrap_interval, is_right, normal, read_questions
+from zhllm.evals.questions import Question, is_right, normal, read_questions
 from zhllm.infer import llamacpp
 from zhllm.infer.engine import open_engine
 from zhllm.infer.sampling import Sampling
@@ -149,16 +149,6 @@ def test_a_reply_is_right_when_it_holds_the_answer(answer: str, reply: str, righ
 def test_the_normal_form_keeps_letters_and_digits() -> None:
     assert normal(" Ａb_c，「Ｄ」！\u3000é\n") == "abcdé"
     assert normal("1,234.5 12,34") == "1234 5 12 34"
-
-
-def test_the_interval_is_deterministic_and_holds_the_share() -> None:
-    hits = [True] * 30 + [False] * 10
-    low, high = bootstrap_interval(hits)
-    many = [number % 3 == 0 for number in range(997)]
-    assert len({bootstrap_interval(many) for _ in range(5)}) == 1
-    # The normal approximation: 0.75 -+ 1.96 sqrt(0.75 * 0.25 / 40) = 0.616 .. 0.884
-    assert (low, high) == pytest.approx((0.616, 0.884), abs=0.03)
-    assert bootstrap_interval([True] * 9) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_a_short_document_has_no_interval_anywhere(models: dict[str, Path], tmp_
     out = stage("evaluate", tmp_path / "out", model=models["base"], against=models["byte"], task=["bits"], data=[data])
     found = read_scores(out)
     assert found["model"]["bits"]["bits_per_char_low"] is None and first(out)["high"] is None
-    told = "1 stretch of 64 characters; 8 are needed (512)"
+    told = "1 of 8 stretches of 64 characters"
     assert first(out)["no_interval"] == found["differences"]["bits_per_byte"]["no_interval"] == told
     lines = table(out)
     assert f"none: {told}" in lines[1] and f"(no interval: {told})" in lines[1]
@@ -139,7 +139,7 @@ def test_sources_of_few_documents_have_intervals_of_stretches(models: dict[str, 
     found = read_scores(stage("evaluate", tmp_path / "out", model=models["extended"], task=["bits"], data=data))
     long, short = (found["tables"]["model"]["sources"][path.name] for path in data)
     assert long["low"] < long["value"] < long["high"]
-    assert short["low"] is None and short["no_interval"].startswith("1 stretch of 64")
+    assert short["low"] is None and short["no_interval"].startswith("1 of 8 stretches")
 
 
 def test_records_hold_stretches(models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,7 @@ def test_the_page_says_what_scores_json_says(made: Path) -> None:
         assert ("too few to say" in row[0].text_content()) == is_few == ("chance" in score and score["n"] < 10)
     changed = [r for r in page.iter("tr") if "points" in r.text_content()]
     assert len(changed) == sum(name in scores["differences"] for name in scores["model"]["choice"]) + 5
+    assert text.count("Too few to say: fewer than ten items.") == 3, "choice, own, preference"
     assert "<script>alert(1)" not in (made / "report.html").read_text("utf-8") and NASTY in text
     assert "What was asked: sha256" in text and not page.xpath("//@src | //@href[not(starts-with(., '#'))]")
 

@@ -121,8 +121,7 @@ def cells_score(values: Sequence[float], weights: Sequence[float], n: int) -> Sc
 
 def too_short(cells: int) -> str:
     """Why there is no interval of so few cells."""
-    needed = MIN_CELLS * CELL_CHARS
-    return f"{cells} stretch{'es' if cells != 1 else ''} of {CELL_CHARS} characters; {MIN_CELLS} are needed ({needed})"
+    return f"{cells} of {MIN_CELLS} stretches of {CELL_CHARS} characters"
 
 
 def share_score(hits: Sequence[bool], chance: float | None = None) -> Score:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,11 +80,3 @@ def _whole(answer: str) -> str:
     before = f"(?<![{_NUMERAL}])" if re.match(f"[{_NUMERAL}]", answer) else ""
     behind = f"(?![{_NUMERAL}])" if re.search(f"[{_NUMERAL}]$", answer) else ""
     return before + re.escape(answer) + behind
-
-
-def bootstrap_interval(hits: Sequence[bool], seed: int = 0, rounds: int = 1000) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the share of hits (Efron 1979)."""
-    rng = random.Random(seed)
-    count = len(hits)
-    shares = sorted(sum(rng.choices(hits, k=count)) / count for _ in range(rounds))
-    return shares[int(0.025 * rounds)], shares[int(0.975 * rounds) - 1]

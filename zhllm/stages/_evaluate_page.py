@@ -67,7 +67,7 @@ def _task(
             drawn.append(_parts(title, by_role, names))
     if drawn:
         yield page.grid(*drawn)
-        yield page.note(_legend(main.measured))
+        yield page.note(_legend(main))
     if changes := [row for item in main.measured if (row := _change(item, differences.get(item.name)))]:
         heads = ["difference, item by item", f"{names['model']} less {names['against']}", "95 % interval", ""]
         yield page.table(heads, changes)
@@ -158,10 +158,12 @@ def _change(item: Measured, found: Mapping[str, Any] | None) -> list[Cell] | Non
     return [words_of(item.name), f"{value}{unit}", " to ".join(ends), "" if found["is_clear"] else "not clear of 0"]
 
 
-def _legend(measured: Sequence[Measured]) -> str:
-    chances = any(item.score.chance is not None for item in measured)
+def _legend(result: TaskResult) -> str:
+    scores = [item.score for item in result.measured]
+    scores += [score for by_name in result.tables.values() for score in by_name.values()]
+    chances = any(score.chance is not None for score in scores)
     guess = " The dashed line is what guessing gives; ≈ chance: the interval holds it." if chances else ""
-    guess += f" {FEW.capitalize()}: fewer than ten items." if any(item.score.is_few for item in measured) else ""
+    guess += f" {FEW.capitalize()}: fewer than ten items." if any(score.is_few for score in scores) else ""
     return f"Whiskers: 95 % interval, by bootstrap over items; exact where few are right, or few wrong.{guess}"
 
 

@@ -48,8 +48,7 @@ REASONS = (
     (r"all items have the same value", "各项数值都相同"),
     (r"a single item", "只有一项"),
     (r"a group of a single item", "有的组只有一项"),
-    (r"(\d+) stretch(?:es)? of (\d+) characters; (\d+) are needed \((\d+)\)",
-     r"只有 \1 段 \2 字的文本，需要 \3 段（\4 字）"),
+    (r"(\d+) of (\d+) stretches of (\d+) characters", r"\3 字一段的文本只有 \1 段，至少要 \2 段"),
     (r"few documents, of which an older evaluation has no stretches", "文档太少，而旧的评测没有分段记录"),
 )  # fmt: skip
 

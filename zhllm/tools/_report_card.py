@@ -64,9 +64,7 @@ def part_of(run: Run, step: Step) -> str:
     lines = [*_scores(groups, words), *_files(run, sorted(exports))]
     if not lines:
         return ""
-    about = (
-        f"Written by `zhllm report` from the run `{run.folder.resolve().name}`; intervals are 95 % bootstrap intervals."
-    )
+    about = f"Written by `zhllm report` from the run `{run.folder.resolve().name}`; intervals are of 95 %."
     return "\n".join([BEGIN, "## Scores", "", about, "", *lines, END, ""])
 
 

@@ -150,8 +150,8 @@ def _gap(found: Difference | None, first: Numbers, key: Key, place: int, words: 
         text += f", n = {found.n}"
     if found.changed == 0:
         text += words("none_changed")
-    elif found.units is not None:
-        text += words("stretches" if found.units > (found.n or 0) else "units", units=found.units)
+    elif found.units not in (None, found.n) and found.no_interval is None:
+        text += words("stretches" if (found.units or 0) > (found.n or 0) else "units", units=found.units)
     if found.is_of_part and found.first is not None and found.other is not None and found.of is not None:
         one, two = written(score, found.first), written(score, found.other)
         counts = {"n": found.n, "has": found.of[0], "other_has": found.of[1]}
