@@ -11,8 +11,9 @@ from evaluated import read_scores, write_cmmlu
 from lxml import html
 from toys import Toy, random_model, stage, write_jsonl
 
-from zhllm.evals.intervals import Score
+from zhllm.evals.intervals import Score, mean_score
 from zhllm.stages._evaluate_page import TITLES, page_of
+from zhllm.stages._evaluate_report import write_report
 from zhllm.stages._evaluate_tasks import Measured, TaskResult
 from zhllm.stages.evaluate import table
 
@@ -85,3 +86,32 @@ def test_a_figure_with_no_interval_to_speak_of_and_many_rows_is_a_table() -> Non
     page = page_of({"model": {"choice": result}}, {}, {"model": "甲"})
     assert page.count("<svg") == 1 and page.count("科目") == 40 and "1" * 64 not in page
     assert set(TITLES) >= {"bits", "questions", "choice", "own", "generate", "code", "health", "preference", "memory"}
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_figures_are_paired_by_name_and_what_one_model_lacks_is_told(tmp_path: Path, swapped: bool) -> None:
+    """In another order, one figure of one model only, and one of other items: no difference is of unlike things."""
+
+    def measured(**items: list[float]) -> TaskResult:
+        found = [Measured(name, mean_score(values, 0.0), values) for name, values in items.items()]
+        return TaskResult(found, {"hash": "0" * 64})
+
+    rate = [1.0, 0.0, 1.0, 1.0] * 5
+    more = measured(memory_exposure_bits=[3.0] * 20, memory_extraction_rate=rate, memory_extraction_rate_kept=rate)
+    less = measured(memory_extraction_rate=[0.0] * 20, memory_extraction_rate_kept=rate[:-1])
+    roles = dict(zip(("model", "against"), (less, more) if swapped else (more, less), strict=True))
+    write_report(tmp_path, {role: {"memory": found} for role, found in roles.items()}, {"model": "甲", "against": "乙"})
+    scores = read_scores(tmp_path)
+    assert {name: d["value"] for name, d in scores["differences"].items()} == {
+        "memory_extraction_rate": -0.75 if swapped else 0.75
+    }
+    notes = scores["notes"]
+    assert notes["against" if swapped else "model"][0] == "memory: Measured of this model only: memory_exposure_bits."
+    assert notes["model"][-1] == (
+        "memory: memory_extraction_rate_kept: no difference, as {} items were measured of this model and {} of the "
+        "other one.".format(*((19, 20) if swapped else (20, 19)))
+    )
+    lines = {line.split()[0]: line for line in table(tmp_path) if line}
+    assert lines["memory_exposure_bits"].index("3.0000") == lines["score"].index("against" if swapped else "value")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert page.count("3.0000") == 1 and "Measured of this model only: memory_exposure_bits." in page

@@ -48,8 +48,8 @@ def _tile(task: str, results: Mapping[str, Mapping[str, TaskResult]], names: Map
     told = [words_of(first.name), _interval(first, first.score)]
     if mark := _badge(first.score):
         told.append(mark)
-    if "against" in results:
-        told.append(f"{names['against']}: {_written(first, results['against'][task].measured[0].score.value)}")
+    beside = results["against"][task].measured if "against" in results else ()
+    told += [f"{names['against']}: {_written(item, item.score.value)}" for item in beside if item.name == first.name]
     return Tile(TITLES.get(task, task), _written(first, first.score.value), "; ".join(told))
 
 
@@ -83,9 +83,9 @@ def _figure(measures: Sequence[str], by_role: Mapping[str, TaskResult], names: M
     rows = []
     for name in measures:
         for role, found in by_role.items():
-            item = next(item for item in found.measured if item.name == name)
             called = words_of(name) if len(measures) > 1 else ""
-            rows.append(_bar(item, item.score, called, role, by_role, names))
+            own = (item for item in found.measured if item.name == name)
+            rows += [_bar(item, item.score, called, role, by_role, names) for item in own]
     first = next(item for item in by_role["model"].measured if item.name == measures[0])
     title = "Shares" if len(measures) > 1 else words_of(measures[0])
     return interval_bars(rows, title.capitalize(), full=1.0 if is_share(first) else None)

@@ -37,6 +37,8 @@ def write_report(out: Path, results: Results, names: Mapping[str, str]) -> None:
         role: {task: found.metrics() for task, found in by_task.items()} for role, by_task in results.items()
     }
     main = results["model"]
+    _tell_unpaired(results)
+    differences = _differences(results)
     scores["scores"] = [
         {"role": role, "task": task, "name": item.name, **item.score.record()}
         for role, by_task in results.items()
@@ -47,7 +49,7 @@ def write_report(out: Path, results: Results, names: Mapping[str, str]) -> None:
         role: {title: {k: v.record() for k, v in t.items()} for f in by_task.values() for title, t in f.tables.items()}
         for role, by_task in results.items()
     }
-    scores["differences"] = _differences(results)
+    scores["differences"] = differences
     scores["protocols"] = {task: found.protocol for task, found in main.items()}
     scores["notes"] = {
         role: [f"{t}: {n}" for t, f in by_task.items() for n in f.notes] for role, by_task in results.items()
@@ -66,7 +68,12 @@ def _differences(results: Results) -> dict[str, dict[str, Any]]:
         hashes = [protocol.get("asked", protocol["hash"]) for protocol in (before.protocol, after.protocol)]
         if hashes[0] != hashes[1] and not after.protocol.get("chat"):
             raise DataError(f"--task {task}: both models must be asked the same.")
-        for one, other in zip(after.measured, before.measured, strict=True):
+        named = {item.name: item for item in before.measured}
+        for one, other in ((item, named[item.name]) for item in after.measured if item.name in named):
+            if len(one.items) != len(other.items):
+                after.notes.append(f"{one.name}: no difference, as {len(one.items)} items were measured of this model "
+                                   f"and {len(other.items)} of the other one.")  # fmt: skip
+                continue
             both = [i for i, pair in enumerate(zip(one.items, other.items, strict=True)) if not any(map(isnan, pair))]
             if both:
                 own = one.only(both)
@@ -74,6 +81,16 @@ def _differences(results: Results) -> dict[str, dict[str, Any]]:
                     own.items, other.only(both).items, own.weights, own.clusters, own.in_order, is_share(own)
                 )
     return found
+
+
+def _tell_unpaired(results: Results) -> None:
+    """A note where a figure is of one of two models only: nothing stands beside it, and it has no difference."""
+    for task, after in results["model"].items() if "against" in results else ():
+        before = results["against"][task]
+        for one, other in ((after, before), (before, after)):
+            there = {item.name for item in other.measured}
+            if lonely := [item.name for item in one.measured if item.name not in there]:
+                one.notes.append(f"Measured of this model only: {', '.join(lonely)}.")
 
 
 def table_lines(out: Path) -> list[str]:
@@ -95,15 +112,13 @@ def _shown(protocol: Mapping[str, Any]) -> str:
 
 
 def _score_rows(scores: Mapping[str, Any]) -> Iterable[list[Cell]]:
-    """A row for each figure: the model's, the other one's, and their difference where it is known."""
-    other = {s["name"]: s for s in scores["scores"] if s["role"] == "against"}
-    for score in scores["scores"]:
-        if score["role"] != "model":
-            continue
-        row: list[Cell] = [score["name"], *_cells(score)]
-        if "against" in scores:
-            beside = other[score["name"]]
-            row += [_figure(beside["value"]), _interval(beside), _difference(scores["differences"].get(score["name"]))]
+    """A row for each figure: the model's, the other one's, and their difference, as far as they are known."""
+    own, other = ({s["name"]: s for s in scores["scores"] if s["role"] == role} for role in ("model", "against"))
+    for name in dict.fromkeys((*own, *other)):
+        row: list[Cell] = [name, *(_cells(own[name]) if name in own else [""] * 4)]
+        if name in other:
+            row += [_figure(other[name]["value"]), _interval(other[name])]
+            row.append(_difference(scores["differences"].get(name)))
         yield row
 
 
