@@ -295,11 +295,23 @@ def test_requests_without_an_answer_are_asked_by_the_next_run_only(tmp_path: Pat
     assert files(tmp_path / "out") == files(tmp_path / "fresh")
 
 
-def test_most_answers_useless_fails_the_stage(tmp_path: Path) -> None:
-    with (
-        serving(lambda body, number: completion("对不起，我不明白。")) as served,
-        pytest.raises(DataError, match="no JSON"),
-    ):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "对不起，我不明白。",
+            r"none kept \(no JSON in the answer 6\)\. The model does not write what .*answers\.jsonl, and try",
+        ),
+        ("", r"none kept \(the answer is empty 6\)\. Raise --max-tokens \(now 1500;"),
+        ("<think>先看这一段", r"none kept \(the answer holds thoughts only 6\)\. Raise --max-tokens \(now 1500;"),
+        (
+            '[{"question": "保修期多长？", "answer": "三年。"}]',
+            r"none kept \(no evidence 6\)\. Look at .*rejected\.jsonl; try",
+        ),
+    ],
+)
+def test_useless_answers_fail_the_stage_with_what_to_do(tmp_path: Path, text: str, message: str) -> None:
+    with serving(lambda body, number: completion(text)) as served, pytest.raises(DataError, match=message):
         run(write_documents(tmp_path / "docs"), tmp_path / "out", served.url)
 
 

@@ -299,12 +299,27 @@ def _check(config: SynthConfig, tally: Tally, out: Path) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in tally.reasons.most_common(5))
     if not counts["chats"]:
         found = f"{of} pairs of {counts['documents']} documents, none kept ({reasons})" if of else "no pairs found"
-        raise DataError(f"{names}: {found}. Look at {out / REJECTED}, or allow more --kinds.")
+        raise DataError(f"{names}: {found}. {_advice(config, tally, out)}")
     if not config.offline and lost > config.max_rejected_share * of:
         raise DataError(
             f"{names}: {lost} of {of} pairs rejected ({lost / of:.1%}, allowed {config.max_rejected_share:.1%}): "
-            f"{reasons}. Look at {out / REJECTED}; try another --model, or raise --max-rejected-share."
+            f"{reasons}. {_advice(config, tally, out)} Or raise --max-rejected-share."
         )
+
+
+def _advice(config: SynthConfig, tally: Tally, out: Path) -> str:
+    """What to do where too few pairs were kept, by the most frequent reason."""
+    from zhllm.stages._synth_ask import ANSWERS
+    from zhllm.text.synth.answers import NO_JSON, NO_WORDS, ONLY_THOUGHTS
+
+    if config.offline or not tally.reasons:
+        return f"Look at {out / REJECTED}, or allow more --kinds."
+    most = tally.reasons.most_common(1)[0][0]
+    if most in (NO_WORDS, ONLY_THOUGHTS):
+        return f"Raise --max-tokens (now {config.max_tokens}; thoughts use them up), or try another --model."
+    if most == NO_JSON:
+        return f"The model does not write what it is asked for: read {out / ANSWERS}, and try another --model."
+    return f"Look at {out / REJECTED}; try another --model."
 
 
 def _prove(config: SynthConfig, tally: Tally, out: Path) -> None:

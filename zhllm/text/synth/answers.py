@@ -13,6 +13,8 @@ _OPENING = re.compile(r"[{\[]")
 # A comma before a closing bracket, the most frequent slip.
 _TRAILING = re.compile(r",(\s*[}\]])")
 _DECODER = json.JSONDecoder(strict=False)  # line ends inside strings
+# Why an answer gives no pair at all.
+NO_JSON, NO_WORDS, ONLY_THOUGHTS = "no JSON in the answer", "the answer is empty", "the answer holds thoughts only"
 _KEYS = {
     "question": ("question", "问题", "q", "instruction", "query"),
     "answer": ("answer", "答案", "回答", "a", "output", "response"),
@@ -33,9 +35,10 @@ class Answer:
 
 def answers_in(text: str) -> list[Answer | str]:
     """Every pair in a model's words, or the reason why an object is none; a reason alone where there is nothing."""
-    objects = list(_objects(_THOUGHT.sub("", text)))
+    said = _THOUGHT.sub("", text)
+    objects = list(_objects(said))
     if not objects:
-        return ["no JSON in the answer"]
+        return [NO_JSON if said.strip() else NO_WORDS if not text.strip() else ONLY_THOUGHTS]
     return [_answer(found) for found in objects]
 
 
