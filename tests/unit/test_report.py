@@ -398,3 +398,17 @@ def test_numbers_as_people_say_them() -> None:
     assert [size(n) for n in (0, 999, 1000, 123456, 19_824_242, 5e12)] == [
         "0\u00a0B", "999\u00a0B", "1.0\u00a0kB", "123\u00a0kB", "19.8\u00a0MB", "5.0\u00a0TB",
     ]  # fmt: skip
+
+
+def test_a_copied_run_is_judged_by_its_own_files(made: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)  # its manifests lead into the original, which is whole
+    steps = read_run(copy).steps
+    assert {step.state for step in steps} == {DONE}
+    (copy / "run.json").write_text(json.dumps({"steps": [{"name": step.name} for step in steps]}), encoding="utf-8")
+    shutil.rmtree(copy / "resized")
+    next((copy / "packed").glob("train*")).unlink()
+    trained = read_run(copy).named("trained")
+    assert trained is not None and trained.state == STALE
+    assert {source.step: source.state for source in trained.sources} == {"resized": "gone", "packed": "changed"}
+    assert {step.state for step in read_run(made).steps} == {DONE}

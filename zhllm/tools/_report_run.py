@@ -7,7 +7,7 @@ that cannot be read is a step with a remark, never an exception.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -224,20 +224,25 @@ class _Places:
         self._run = run.resolve()
         self._steps = {step.name: step for step in steps}
         self._by_digest = {step.digest: step.name for step in reversed(steps) if step.digest}
+        self._roots = [self._run, *self._stood()]
+
+    def _stood(self) -> set[Path]:
+        """Where the run stood when its manifests were written, as far as steps that are whole still tell.
+
+        Of a run that was copied the original may be there yet: it is not what the copy is made of.
+        """
+        found = set()
+        for step in self._steps.values():
+            for _, path, digest in _listed(step.made) if step.made is not None else ():
+                if path and Path(path).name == self._by_digest.get(digest):
+                    found.add(Path(path).resolve().parent)
+        return found - {self._run}
 
     def sources_of(self, step: Step, verify: bool) -> tuple[Source, ...]:
         """The inputs that a step's manifest lists."""
         if step.made is None:
             return ()
-        paths = step.made.made_by.get("input_paths")
-        paths = paths if isinstance(paths, dict) else {}
-        found = []
-        for setting, digests in step.made.key["inputs"].items():
-            given = paths.get(setting) or []
-            for place, text in enumerate(digests if isinstance(digests, list) else [digests]):
-                path = str(given[place]) if place < len(given) else ""
-                found.append(self._source(setting, path, str(text).rpartition("=")[2], verify))
-        return tuple(found)
+        return tuple(self._source(*given, verify) for given in _listed(step.made))
 
     def _source(self, setting: str, path: str, digest: str, verify: bool) -> Source:
         name, file = self._place(Path(path), digest) if path else (self._by_digest.get(digest, ""), "")
@@ -251,12 +256,13 @@ class _Places:
         return replace(source, state="same" if now == digest else "changed")
 
     def _place(self, path: Path, digest: str) -> tuple[str, str]:
-        try:
-            inside = path.resolve().relative_to(self._run).parts
-        except (ValueError, OSError):
-            inside = ()
-        if inside and inside[0] in self._steps:
-            return inside[0], "/".join(inside[1:])
+        for root in self._roots:
+            try:
+                inside = path.resolve().relative_to(root).parts
+            except (ValueError, OSError):
+                continue
+            if inside and inside[0] in self._steps:
+                return inside[0], "/".join(inside[1:])
         if digest in self._by_digest:
             return self._by_digest[digest], ""
         for name, step in self._steps.items():
@@ -267,6 +273,16 @@ class _Places:
             return "", ""
         # A run folder that was moved: .../<where it was>/<step>[/file]
         return next(((part, "/".join(path.parts[n + 1 :])) for n, part in _last_parts(path, self._steps)), ("", ""))
+
+
+def _listed(made: Manifest) -> Iterator[tuple[str, str, str]]:
+    """(setting, path, digest) of each input that a manifest lists; "" where it has no path."""
+    paths = made.made_by.get("input_paths")
+    paths = paths if isinstance(paths, dict) else {}
+    for setting, digests in made.key["inputs"].items():
+        given = paths.get(setting) or []
+        for place, text in enumerate(digests if isinstance(digests, list) else [digests]):
+            yield setting, str(given[place]) if place < len(given) else "", str(text).rpartition("=")[2]
 
 
 def _last_parts(path: Path, steps: Mapping[str, Step]) -> list[tuple[int, str]]:
