@@ -187,8 +187,10 @@ def _make(stage: Stage, config: Config, out: Path, key: dict[str, Any]) -> Resul
 
 
 def _drop_empty(folder: Path, mark: str) -> None:
-    """Delete a folder of ours that a failed stage left with nothing in it but our mark."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} == {mark}:
+    """Delete a folder of ours that a failed stage left with nothing in it but our mark, and files that are empty."""
+    if not (folder / mark).is_file():
+        return
+    if all(path.stat().st_size == 0 for path in folder.rglob("*") if path.is_file() and path != folder / mark):
         shutil.rmtree(folder, ignore_errors=True)
 
 

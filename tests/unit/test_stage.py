@@ -62,6 +62,8 @@ def test_a_failing_stage_leaves_only_its_partial_folder(tmp_path: Path, source: 
 
 def test_a_stage_that_refuses_its_input_leaves_nothing(tmp_path: Path, source: Path) -> None:
     def refuse(config: CopyConfig, out: Path) -> Metrics:
+        (out / "chats").mkdir()
+        (out / "chats" / "rejected.jsonl").touch()
         raise DataError("not this")
 
     with pytest.raises(DataError, match="not this"):
