@@ -39,6 +39,7 @@ _OPEN_HAN = re.compile(
     r"|为了|其中)\Z"
 )
 # However short: what it says will follow is not there.
+_ANNOUNCED_CHARS = 60
 _ANNOUNCES = re.compile(
     r"(?:(?:以下|下面|下列|如下)[^，。、；：:\n]{0,8}|(?:包括|例如|比如|分别是|主要有))[：:]\Z"
     r"|\b(?:the following|as follows|such as|for example|include|includes)(?: [a-z]+){0,3}:\Z"
@@ -51,7 +52,7 @@ def cut_off(text: str) -> str | None:
     text = text.rstrip()
     if text.count("```") % 2 and len(_FENCE.findall(text)) % 2:
         return "a code block is not closed"
-    if announced := _ANNOUNCES.search(text):
+    if text.endswith((":", "：")) and (announced := _ANNOUNCES.search(text, max(len(text) - _ANNOUNCED_CHARS, 0))):
         return f"ends with “{announced[0]}”"
     if len(text) < _MIN_CHARS:
         return None
