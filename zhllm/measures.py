@@ -1,4 +1,4 @@
-"""Names of measures and tasks in reports, in English and in Chinese."""
+"""Names of measures and tasks in reports, in English and in Chinese, and why a measure has no interval."""
 
 from __future__ import annotations
 
@@ -101,3 +101,12 @@ METRICS: dict[str, tuple[str, str]] = {
     "modules_updated": ("matrices merged", "合并的矩阵"),
     "greedy_agreement": ("greedy agreement", "贪心一致"),
 }
+
+# Why there is no interval, as zhllm.evals.intervals says it, in Chinese: patterns and replacements.
+NO_INTERVAL = (
+    (r"the same on all (\d+)", r"\1 项全部相同"),
+    (r"all items have the same value", "各项数值都相同"),
+    (r"a single item", "只有一项"),
+    (r"a group of a single item", "有的组只有一项"),
+    (r"(\d+) of (\d+) stretches of (\d+) characters", r"\3 字一段的文本只有 \1 段，至少要 \2 段"),
+)

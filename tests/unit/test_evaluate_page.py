@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,16 @@ from evaluated import read_scores, write_cmmlu
 from lxml import html
 from toys import Toy, random_model, stage, write_jsonl
 
-from zhllm.evals.intervals import Score, mean_score
-from zhllm.stages._evaluate_page import TITLES, page_of
+from zhllm.evals.intervals import ALL_SAME, ONE_ITEM, Score, mean_score, too_short
+from zhllm.evals.memorisation import Ranked
+from zhllm.evals.sandbox import Protection
+from zhllm.stages._evaluate_bits import OF_FILES as OF_BITS
+from zhllm.stages._evaluate_memorisation import OF_FILES as OF_MEMORY
+from zhllm.stages._evaluate_memorisation import _at_the_limit, _of_tokenizer
+from zhllm.stages._evaluate_page import page_of
 from zhllm.stages._evaluate_report import write_report
 from zhllm.stages._evaluate_tasks import Measured, TaskResult
+from zhllm.stages._evaluate_words import TITLES, PageWords
 from zhllm.stages.evaluate import table
 
 NASTY = "<script>alert(1)</script>𠮷&甲"
@@ -115,3 +122,62 @@ def test_figures_are_paired_by_name_and_what_one_model_lacks_is_told(tmp_path: P
     assert lines["memory_exposure_bits"].index("3.0000") == lines["score"].index("against" if swapped else "value")
     page = (tmp_path / "report.html").read_text("utf-8")
     assert page.count("3.0000") == 1 and "Measured of this model only: memory_exposure_bits." in page
+
+
+# Words that a Chinese page may have all the same: names of files, flags, digests, and of what has no other name.
+LATIN = (
+    "mine|base|sha256|shots|chat|window tokens|documents|template|plain|format|max tokens|left out|own|choice|bits|"
+    "text|per|char|byte|accuracy|macro|letter|subjects|sources|categories|chinese_history|--[a-z-]+|Humanities|China-specific|"
+    "[0-9a-f]{8,}|numbers|preference|token|margin|nats?"
+)
+
+
+def test_a_chinese_page_says_the_same_in_chinese(made: Path, toy: Toy, tmp_path: Path) -> None:
+    """Every number of the English one, and no English but names: the sets are those of `made`."""
+    root = made.parent
+    data = [f"bits={root / 't.jsonl'}", f"choice={root / 'sets'}", f"own={root / 't.jsonl'}",
+            f"preference={root / 'p.jsonl'}"]  # fmt: skip
+    out = stage("evaluate", tmp_path / "out", model=root / "mine", against=root / "base", data=data, lang="zh",
+                task=["bits", "choice", "own", "preference"], prompt_format="plain", own_questions=4,
+                score_by=["letter", "text"])  # fmt: skip
+    english, chinese = (html.parse(folder / "report.html").getroot() for folder in (made, out))
+    assert chinese.get("lang") == "zh-Hans" and english.get("lang") == "en"
+    assert [h.text for h in chinese.iter("h2")] == ["概要", "每字符比特", "选择题", "自有文档", "偏好"]
+    figures = [
+        [float(n) for n in re.findall(r"(?<![\w.])\d+\.\d{4}(?!\d)", " ".join(p.itertext()))]
+        for p in (english, chinese)
+    ]
+    assert figures[0] == figures[1] and len(figures[0]) > 50
+    for style in chinese.iter("style"):
+        style.text = ""
+    told = re.sub(LATIN, "", " ".join(chinese.itertext()).replace(NASTY, ""))
+    assert not (found := re.findall(r"[A-Za-z]{3,}", told)), found
+    assert (out / "scores.json").read_bytes() == (made / "scores.json").read_bytes()
+    address = (out / "report.html").as_uri()
+    with Page(390, 900) as page:
+        page.open(address)
+        assert page.complaints == [] and page.run("document.documentElement.scrollWidth") == 390
+
+
+def test_every_note_has_its_chinese() -> None:
+    """As the tasks write them; what `made` writes is looked at above."""
+    repeats = TaskResult([], {})
+    repeats.add_repeats(["a", "a", "b"])
+    held = Protection("Landlock 7, namespaces", ("reading your files", "writing to them"), ("ending other processes",))
+    ranks = [Ranked(1, 255, 5, 9.0)] * 3
+    notes = [*repeats.notes, held.told(), replace(held, not_kept_from=()).told(), OF_BITS, OF_MEMORY,
+             *_of_tokenizer(ranks), *_at_the_limit(ranks), too_short(1), ONE_ITEM, ALL_SAME]  # fmt: skip
+    words = PageWords("zh", {})
+    assert len(notes) == 10
+    for note in notes:
+        chinese = words.note(note)
+        assert re.search("[一-龥]", chinese) and not re.search(r"\b(the|of|and|from|are|is|to)\b", chinese), note
+        assert re.findall(r"\d+", chinese) != [] or not re.search(r"\d", note)
+        assert PageWords("en", {}).note(note) == note
+    assert (
+        words.note(held.told()) == "沙箱（Landlock 7, namespaces）能防：读你的文件, 写你的文件；防不住：结束别的进程。"
+    )
+    assert words.note("something new") == "something new"
+    rows = [("own: subjects", "terms"), ("memory_extraction_rate: kinds", "han"), ("choice: categories", "Humanities"),
+            ("choice: subjects", "terms")]  # fmt: skip
+    assert [words.row(*row) for row in rows] == ["术语", "汉字", "人文", "terms"]

@@ -67,3 +67,4 @@ class EvaluateConfig(Config):
         le=100_000,
         description="memory: random secrets that each planted one is ranked among; 0 leaves the exposure out.",
     )
+    lang: Literal["en", "zh"] = Field("en", description="Language of report.html.")

@@ -12,6 +12,7 @@ from zhllm.errors import DataError
 from zhllm.evals.intervals import difference
 from zhllm.page import Cell
 from zhllm.stages._evaluate_page import FEW, is_share, page_of
+from zhllm.stages._evaluate_words import Lang
 from zhllm.vocab.hf_files import write_json
 from zhllm.vocab.tokenizer import read_json
 
@@ -27,8 +28,8 @@ LARGE = 1e6
 SETTINGS = ("shots", "chat", "left out", "template", "window_tokens", "max_tokens")
 
 
-def write_report(out: Path, results: Results, names: Mapping[str, str]) -> None:
-    """Write scores.json and report.html, on which the models have `names` by role.
+def write_report(out: Path, results: Results, names: Mapping[str, str], lang: Lang = "en") -> None:
+    """Write scores.json and report.html, in a language, on which the models have `names` by role.
 
     Under each role and task stand the plain numbers; "scores" has every figure with its interval, n, and the mark of
     chance, "tables" those of subjects and sources, "differences" the paired ones, "protocols" what was asked.
@@ -55,7 +56,7 @@ def write_report(out: Path, results: Results, names: Mapping[str, str]) -> None:
         role: [f"{t}: {n}" for t, f in by_task.items() for n in f.notes] for role, by_task in results.items()
     }
     write_json(out / "scores.json", scores)
-    (out / "report.html").write_text(page_of(results, scores["differences"], names), encoding="utf-8")
+    (out / "report.html").write_text(page_of(results, scores["differences"], names, lang), encoding="utf-8")
 
 
 def _differences(results: Results) -> dict[str, dict[str, Any]]:

@@ -58,7 +58,7 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
                     append_jsonl(out / name, {"model": subject.role, **record})
                 for record in found.prefixes:
                     append_jsonl(out / f"{task}-prefixes.jsonl", {"model": subject.role, **record})
-    write_report(out, results, names_of(config))
+    write_report(out, results, names_of(config), config.lang)
     metrics: Metrics = {}
     for role, by_task in results.items():
         prefix = "" if role == "model" else f"{role}_"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from zhllm.measures import NO_INTERVAL
 from zhllm.page import number
 from zhllm.tools._report_words import Words
 
@@ -42,15 +43,11 @@ ITEMS = {
     "health": ("prompts", "条提示"),
 }
 QUESTIONS = ("questions", "道题")
-# Why there is no interval, as zhllm.evals.intervals says it, in Chinese.
+# Why there is no interval, in Chinese.
 REASONS = (
-    (r"the same on all (\d+)", r"\1 项全部相同"),
-    (r"all items have the same value", "各项数值都相同"),
-    (r"a single item", "只有一项"),
-    (r"a group of a single item", "有的组只有一项"),
-    (r"(\d+) of (\d+) stretches of (\d+) characters", r"\3 字一段的文本只有 \1 段，至少要 \2 段"),
+    *NO_INTERVAL,
     (r"few documents, of which an older evaluation has no stretches", "文档太少，而旧的评测没有分段记录"),
-)  # fmt: skip
+)
 
 
 class CompareWords(Words):
