@@ -162,4 +162,7 @@ def test_show_reads_chats_in_the_format_of_a_makers_template(
     model = random_model(tmp_path / "model", byte_level_tokenizer(tmp_path / "tokenizer", LLAMA3_SPECIALS))
     set_chat_template(model, LLAMA3)
     code, out, err = run(["show", str(toy.chats), "-n", "1", "--tokenizer", str(model)], capsys)
-    assert code == 0 and 'format "llama3"' in out, err
+    assert code == 0 and 'format "llama3", rows' in out, err
+    set_chat_template(model, LLAMA32)
+    code, out, err = run(["show", str(toy.chats), "-n", "1", "--tokenizer", str(model)], capsys)
+    assert code == 0 and 'format "llama3" (its system prompts begin with' in out and "26 Jul 2024" in out, err

@@ -12,7 +12,7 @@ import numpy as np
 
 from zhllm.errors import ConfigError, DataError
 from zhllm.infer.writing import template_tokens
-from zhllm.model.chat_templates import recognise
+from zhllm.model.chat_templates import additions, recognise
 from zhllm.model.directory import chat_template
 from zhllm.text.prompt_format import FORMATS, PromptFormat
 from zhllm.tools._show_view import Block, Heading, Span, Tokens, Words
@@ -109,7 +109,9 @@ class ChatTokens:
         samples = [Span("only read"), Span("learnt", "learnt"), Span("end token, learnt", "learnt", is_end=True),
                    Span("an answer of weight 0, only read", "context"), Span("cut off", "cut"),
                    Span("字", "", "", 3)]  # fmt: skip
-        words = Words(f'format "{self.format.name}", {row}; 字(3) is a character written in 3 tokens')
+        words = Words(
+            f'format "{self.format.name}"{additions(self.format)}, {row}; 字(3) is a character written in 3 tokens'
+        )
         return [words, Tokens("legend", samples)]
 
     def blocks(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
