@@ -48,7 +48,7 @@ def test_a_mean_of_items_has_an_interval_of_its_items_and_chance(found: dict[str
     assert (acc.of, acc.measure, acc.score.value, acc.score.n, acc.stderr) == ("one", "acc", 0.75, 4, 0.25)
     assert acc.score.chance == pytest.approx(1 / 3) and acc.items == {f"one/{i}": float(i > 0) for i in range(4)}
     assert acc.score.low < 0.75 < acc.score.high
-    assert not ppl.items and ppl.has_interval and ppl.score.chance is None
+    assert not ppl.items and ppl.score.chance is None
     assert (ppl.score.low, ppl.score.high) == pytest.approx((5 - 1.96 * 0.5, 5 + 1.96 * 0.5), abs=1e-4)
 
 
@@ -60,7 +60,18 @@ def test_a_group_has_the_items_of_its_tasks(found: dict[str, Any]) -> None:
     (acc,) = figures(found, "both")
     assert not acc.items and acc.score.n == 6
     (_, ppl) = figures(found, "two")
-    assert not ppl.has_interval and ppl.score.low == ppl.score.value == 3.0
+    assert (ppl.score.value, ppl.score.low) == (3.0, None)
+    assert ppl.score.no_interval == "lm-eval gives no standard error"
+
+
+def test_documents_that_repeat_others_count_once(found: dict[str, Any]) -> None:
+    once = next(figures(found, "one")).score
+    samples = found["samples"]["one"]
+    found["samples"]["one"] = [s | {"doc_id": i + 4 * turn} for turn in range(5) for i, s in enumerate(samples)]
+    found["n-samples"]["one"] = {"original": 20, "effective": 20}
+    five = next(figures(found, "one"))
+    assert (five.score.n, five.score.units, len(five.items)) == (20, 4, 20)
+    assert (five.score.low, five.score.high) == (once.low, once.high)
 
 
 def test_the_hash_is_of_what_was_asked_and_not_of_where_it_lies(found: dict[str, Any]) -> None:

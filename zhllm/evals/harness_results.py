@@ -14,6 +14,7 @@ from zhllm.evals.resampling import Z95
 
 # Settings of a task that say where its data lie, not what is asked; the data themselves are in the hash.
 _PLACES = {"dataset_path", "dataset_name", "dataset_kwargs", "metadata"}
+NO_ERROR = "lm-eval gives no standard error"
 _CHOICES = ("acc", "acc_norm", "acc_bytes")  # measures that guessing has a share in
 
 
@@ -26,7 +27,6 @@ class Figure:
     score: Score
     stderr: float | None
     items: Mapping[str, float] = field(default_factory=dict)
-    has_interval: bool = True
 
 
 def figures(found: Mapping[str, Any], name: str) -> Iterator[Figure]:
@@ -56,10 +56,22 @@ def _figure(
     items = _items(found, leaves, measure, kind)
     chance = _chance(found, leaves) if measure in _CHOICES else None
     if items and math.isclose(math.fsum(items.values()) / len(items), value, rel_tol=1e-9, abs_tol=1e-12):
-        return Figure(name, label, mean_score(list(items.values()), chance), known, items)
+        labels = asked_of(found, leaves)
+        score = mean_score(list(items.values()), chance, clusters=[labels[item] for item in items])
+        return Figure(name, label, score, known, items)
     n = sum(found["n-samples"][leaf]["effective"] for leaf in leaves)
-    margin = 0.0 if known is None else Z95 * known
-    return Figure(name, label, Score(value, value - margin, value + margin, n, chance), known, {}, known is not None)
+    if known is None:
+        return Figure(name, label, Score(value, None, None, n, chance, no_interval=NO_ERROR), known)
+    return Figure(name, label, Score(value, value - Z95 * known, value + Z95 * known, n, chance), known)
+
+
+def asked_of(found: Mapping[str, Any], leaves: Sequence[str]) -> dict[str, str]:
+    """By item its task and what lm-eval's hash of the document and the prompt tells: equal ones repeat each other."""
+    return {
+        f"{leaf}/{sample['doc_id']}": f"{leaf}/{sample['doc_hash'][:16]}{sample['prompt_hash'][:16]}"
+        for leaf in leaves
+        for sample in found["samples"].get(leaf, ())
+    }
 
 
 def _items(found: Mapping[str, Any], leaves: Sequence[str], measure: str, kind: str) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from zhllm.config import name_and_path
 from zhllm.errors import ConfigError, DataError
-from zhllm.evals.harness_results import answers_of, figures, leaves_of, protocol_of
+from zhllm.evals.harness_results import answers_of, asked_of, figures, leaves_of, protocol_of
 from zhllm.evals.harness_tasks import BROKEN, Loaded, load_tasks, network, quiet
 from zhllm.infer.sampling import Sampling, until_stop
 from zhllm.progress import bar
@@ -82,16 +82,19 @@ def _names(name: str, held: Any) -> list[str]:
 def _result(found: Mapping[str, Any], names: Sequence[str]) -> TaskResult:
     result = TaskResult([], protocol_of(found, names))
     items: dict[str, dict[str, Any]] = {}
+    labels = asked_of(found, list(found["samples"]))
     for figure in (one for name in names for one in figures(found, name)):
         called = f"{NAME}_{figure.of}_{figure.measure}"
-        result.measured.append(Measured(called, figure.score, list(figure.items.values())))
+        same = [labels[item] for item in figure.items]
+        result.measured.append(Measured(called, figure.score, list(figure.items.values()), clusters=same))
+        result.add_repeats(same)
         result.flat |= {} if figure.stderr is None else {f"{called}_stderr": figure.stderr}
-        if not figure.has_interval:
-            result.notes.append(f"{called}: lm-eval gives no standard error, so there is no interval.")
         for item, value in figure.items.items():
             items.setdefault(item, {})[f"{figure.of}_{figure.measure}"] = value
     answers = answers_of(found)
-    result.records = [{"id": item, **items.get(item, {}), **answer} for item, answer in answers.items()]
+    result.records = [
+        {"id": item, "asked": labels[item], **items.get(item, {}), **answer} for item, answer in answers.items()
+    ]
     result.tables = dict(_tables(found, names))
     return result
 
