@@ -185,7 +185,8 @@ def difference(
     else:
         drawn = drawn_means(units, PAIRED_ROUNDS)[:, 0]
     low, high = _percentiles(drawn)
-    tail = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
+    zero = 1e-12 * float(np.abs(drawn).max())  # sums that cancel leave a rest
+    tail = min(float((drawn <= zero).mean()), float((drawn >= -zero).mean()))
     p = min(1.0, 2 * max(tail, 1 / PAIRED_ROUNDS))
     return found | {"low": low, "high": high, "p": p, "is_clear": low > 0 or high < 0}
 
