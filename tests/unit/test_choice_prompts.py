@@ -193,6 +193,6 @@ def test_a_gguf_file_says_the_same_of_long_questions(short_model: Path, tmp_path
     export = stage("export", tmp_path / "gguf", model=short_model, type=["f16"])
     data = with_long(tmp_path / "set", 22, [5])
     out = stage("evaluate", tmp_path / "out", model=next(export.glob("*.gguf")), task=["choice"], data=[data])
-    assert any("21 of 22 questions; 1 too long for the 512" in note for note in read_scores(out)["notes"]["model"])
+    assert any("21 of 22 questions; 1 too long for the 511" in note for note in read_scores(out)["notes"]["model"])
     begins = lines(out / "choice-prefixes.jsonl")
     assert len(begins) == 1 and begins[0]["text"].endswith("正确答案。\n\n")

@@ -218,7 +218,7 @@ def _too_long(scorer: Scorer, subjects: Sequence[Subject], protocol: ChoiceProto
     """The questions that do not fit without worked examples; only texts of so many bytes are encoded."""
     asked = [(s.name, choice, prompt_of(s, choice, 0, protocol, wording)) for s in subjects for choice in s.questions]
     long = [item for item in asked if _longest_bytes(item[2]) > scorer.context]
-    asks = _encoded(scorer, [prompt for _, _, prompt in long])
+    asks = _encoded(scorer, [prompt for _, _, prompt in long], [choice.where for _, choice, _ in long])
     found = [
         TooLong(name, choice, max(map(len, ask.options)) - 1) for (name, choice, _), ask in zip(long, asks, strict=True)
     ]
@@ -254,7 +254,7 @@ def _by_shots(
     left = list(range(len(subject.questions)))
     for shots in range(protocol.shots, -1, -1):
         prompts = [prompt_of(subject, subject.questions[i], shots, protocol, wording) for i in left]
-        asks = _encoded(scorer, prompts)
+        asks = _encoded(scorer, prompts, [subject.questions[i].where for i in left])
         fitting = [i for i, ask in enumerate(asks) if max(map(len, ask.options)) - 1 <= scorer.context]
         if fitting:
             yield shots, [left[i] for i in fitting], [prompts[i] for i in fitting], [asks[i] for i in fitting]
@@ -263,10 +263,10 @@ def _by_shots(
             return
 
 
-def _encoded(scorer: Scorer, prompts: Sequence[Prompt]) -> list[Ask]:
+def _encoded(scorer: Scorer, prompts: Sequence[Prompt], names: Sequence[str]) -> list[Ask]:
     texts = [text for p in prompts for text in (p.context, *(p.context + option for option in p.options))]
     ids = iter(scorer.encode(texts))
-    return [ask_of(next(ids), [next(ids) for _ in p.options]) for p in prompts]
+    return [ask_of(next(ids), [next(ids) for _ in p.options], name) for p, name in zip(prompts, names, strict=True)]
 
 
 def digest_of(subjects: Sequence[Subject], protocol: ChoiceProtocol, wording: Wording) -> str:

@@ -9,7 +9,7 @@ C columns of questions (padded on the left), R columns of branches (padded on th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from os.path import commonprefix
 from typing import Any, NamedTuple, Protocol
@@ -25,10 +25,14 @@ SOFTMAX_CELLS = 16_000_000
 
 @dataclass(frozen=True)
 class Ask:
-    """A question with its options as whole token sequences; those from index `border` on are scored."""
+    """A question with its options as whole token sequences; those from index `border` on are scored.
+
+    `name` is what an error about it begins with.
+    """
 
     options: tuple[tuple[int, ...], ...]
     border: int
+    name: str = field(default="", compare=False)
 
     @property
     def context(self) -> tuple[int, ...]:
@@ -66,7 +70,7 @@ class Scorer(Protocol):
         """The same, and whether the model itself would have written the option."""
 
 
-def ask_of(context: Sequence[int], options: Sequence[Sequence[int]]) -> Ask:
+def ask_of(context: Sequence[int], options: Sequence[Sequence[int]], name: str = "") -> Ask:
     """A question from the ids of its text alone and with each option behind it, encoded as a whole.
 
     The border is where the texts part: where a token straddles the end of the context it is scored with the
@@ -74,7 +78,7 @@ def ask_of(context: Sequence[int], options: Sequence[Sequence[int]]) -> Ask:
     """
     whole = tuple(tuple(option) for option in options)
     border = min(len(commonprefix([list(context), list(option)])) for option in whole)
-    return Ask(whole, max(1, min(border, min(map(len, whole)) - 1)))
+    return Ask(whole, max(1, min(border, min(map(len, whole)) - 1)), name)
 
 
 class TorchScorer:

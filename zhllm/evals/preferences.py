@@ -75,7 +75,10 @@ def judge_pairs(
     for an answer too long by itself, before anything is scored.
     """
     ids = iter(scorer.encode([text for pair in pairs for text in texts_of(pair, chat)]))
-    asks = [_fitting(ask_of(next(ids), (next(ids), next(ids))), pair, scorer.context) for pair in pairs]
+    asks = [
+        _fitting(ask_of(next(ids), (next(ids), next(ids)), f"{pair.source}: pair {pair.id}"), pair, scorer.context)
+        for pair in pairs
+    ]
     order = sorted(range(len(pairs)), key=lambda i: (sum(map(len, asks[i][0].options)), i))
     found: dict[int, Judged] = {}
     for start in range(0, len(order), CALL_PAIRS):
@@ -100,7 +103,7 @@ def _fitting(ask: Ask, pair: Preference, context: int) -> tuple[Ask, bool]:
             f"{pair.source}: pair {pair.id}: its longer answer has {longest - ask.border} tokens and the model reads "
             f"{context} with the prompt. Take it out of the set, or score a model that reads more."
         )
-    return Ask(tuple((o[0], *o[1 + surplus :]) for o in ask.options), ask.border - surplus), True
+    return Ask(tuple((o[0], *o[1 + surplus :]) for o in ask.options), ask.border - surplus, ask.name), True
 
 
 def digest_of(pairs: Sequence[Preference], chat: PromptFormat) -> str:

@@ -18,6 +18,9 @@ __all__ = ["Completion", "LlamaServer", "Sampling", "available"]
 Prompt = str | Sequence[int]
 StopReason = Literal["eos", "limit", "word"]
 
+# llama.cpp refuses a prompt that fills its context, as it wants room for one token more, and it makes no context larger
+# than what the file names.
+SPARE_TOKENS = 1
 TOKENIZE_BATCH_CHARS = 1 << 20  # one request's share, so that neither side holds all in memory
 # No token has this id. /tokenize copies integers of a mixed list to its answer as they stand, so
 # one request can tokenise many texts with this id between them: 62,000 short lines a second
@@ -93,9 +96,10 @@ class LlamaServer(LlamaHttp):
 
         `n_ctx` tokens is what each of the `n_parallel` sequences may hold, prompt and answer
         together (llama.cpp rounds it up to a multiple of 256); memory for all of them is taken at
-        the start. `cache_prompt` keeps the computed prefix of the last prompt of each sequence:
-        much faster for a growing conversation, but the batch sizes then depend on earlier calls,
-        and with them the last bits of the logits and the outcome of near-ties.
+        the start; `longest_prompt` is what a prompt may have of them. `cache_prompt` keeps the
+        computed prefix of the last prompt of each sequence: much faster for a growing conversation,
+        but the batch sizes then depend on earlier calls, and with them the last bits of the logits
+        and the outcome of near-ties.
 
         `lora` are adapters (GGUF files) that requests may ask for. With `embeddings` the child gives those
         instead of text.
@@ -115,6 +119,7 @@ class LlamaServer(LlamaHttp):
         options |= {"lora": [str(path.resolve()) for path in lora], "embeddings": int(embeddings)}
         options["float32_cache"] = int(float32_cache)
         self._lora_count = len(lora)
+        self.longest_prompt = n_ctx - SPARE_TOKENS
         super().__init__(Path(model), options, start_timeout_s)
         self._cache_prompt = cache_prompt
 

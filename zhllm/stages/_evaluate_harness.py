@@ -17,7 +17,7 @@ from zhllm.evals.harness_tasks import BROKEN, Loaded, load_tasks, network, quiet
 from zhllm.infer.sampling import Sampling, until_stop
 from zhllm.progress import bar
 from zhllm.stages._evaluate_config import EvaluateConfig
-from zhllm.stages._evaluate_models import chat_format_of, open_scorer
+from zhllm.stages._evaluate_models import chat_format_of, open_scorer, refusals_named
 from zhllm.stages._evaluate_tasks import ANSWERED_AT_ONCE, Measured, Subject, TaskResult, fallback_of
 
 NAME = "harness"
@@ -60,11 +60,12 @@ def _run(config: EvaluateConfig, subject: Subject, harness: Loaded) -> TaskResul
             raise DataError(
                 f"--harness {', '.join(config.harness)}: lm-eval failed ({type(error).__name__}: {reason})."
             ) from error
-        cut = lm.cut
+        cut, window = lm.cut, lm.max_length
     names = [named for name, one in zip(config.harness, held, strict=True) for named in _names(name, one)]
     result = _result(found, names)
     versions = ", ".join(f"{name} {found['versions'].get(name)}" for name in names)
     result.protocol |= {"lm_eval": lm_eval.__version__, "versions": versions, "chat": chat.name if chat else None}
+    result.protocol["window_tokens"] = window
     if config.harness_limit is not None:
         result.notes.append(f"--harness-limit {config.harness_limit}: a part of each task; not its score.")
     if cut:
@@ -115,7 +116,7 @@ def model_of(config: EvaluateConfig, subject: Subject, chat: Any, on_scored: Cal
     """The model as lm-eval asks it."""
     from zhllm.evals.harness_model import HarnessModel
 
-    with open_scorer(subject.model, subject.adapter, chat) as scorer:
+    with open_scorer(subject.model, subject.adapter, chat, subject.window) as scorer:
         words, drops_space = _words(subject.model, scorer)
 
         def write(asked: Sequence[Any]) -> list[str]:
@@ -153,10 +154,12 @@ def _in_torch(model: Path, scorer: Any, asked: Sequence[Any]) -> list[str]:
 
 
 def _in_llama(scorer: Any, asked: Sequence[Any]) -> list[str]:
-    return [
-        scorer.server.complete(one.ids, one.max_tokens, stop=list(one.stop), seed=one.seed, **one.settings).text
-        for one in asked
-    ]
+    found = []
+    for one in asked:
+        with refusals_named(scorer.server, one.ids):
+            made = scorer.server.complete(one.ids, one.max_tokens, stop=list(one.stop), seed=one.seed, **one.settings)
+        found.append(made.text)
+    return found
 
 
 def _words(model: Path, scorer: Any) -> tuple[Any, bool]:

@@ -10,14 +10,17 @@ from typing import Any
 
 from zhllm.errors import DataError
 from zhllm.evals.likelihood import Answer, Ask, Scorer, TorchScorer
-from zhllm.infer.llamacpp import LlamaServer
+from zhllm.infer.llamacpp import SPARE_TOKENS, LlamaServer
 from zhllm.infer.writing import choose_format, directory_format
 from zhllm.model.directory import check_vocabulary
+from zhllm.page import visible
 from zhllm.text.prompt_format import PromptFormat
 from zhllm.vocab.tokenizer import Tokenizer
 
 # As the engines that answer: llama.cpp takes the memory of the whole context at the start.
 MAX_CONTEXT = 8192
+# Of a question that llama.cpp refuses and that has no name, enough to find it by.
+SHOWN_TOKENS = 24
 # Tokens whose probability llama.cpp is asked for first; where an option's is not among them, for all.
 LIKELIEST = 2048
 # Tokens that llama.cpp makes room for where it only cuts texts.
@@ -35,14 +38,19 @@ def chat_format_of(model: Path, fallback: str | None) -> PromptFormat:
 
 
 @contextmanager
-def open_scorer(model: Path, adapter: Path | None, chat: PromptFormat | None) -> Iterator[Scorer]:
+def open_scorer(
+    model: Path, adapter: Path | None, chat: PromptFormat | None, window: int | None = None
+) -> Iterator[Scorer]:
     """The scorer of a model directory (with an adapter on it) or of a .gguf file.
 
     With `chat` its texts are rendered chats of this format, whose special tokens become their ids; without, plain
-    texts with BOS before them where the model has one. Raises DataError for what is no model.
+    texts with BOS before them where the model has one. A directory reads `window` tokens at most (`window_beside`).
+    Raises DataError for what is no model.
     """
     if model.is_dir():
-        yield torch_scorer(model, adapter, chat)
+        in_torch = torch_scorer(model, adapter, chat)
+        in_torch.context = min(in_torch.context, window or in_torch.context)
+        yield in_torch
     else:
         check_gguf(model, adapter)
         with _llama_scorer(model, chat) as scorer:
@@ -130,13 +138,31 @@ def context_of(file: Path) -> int:
     return min(int(length), MAX_CONTEXT)
 
 
+def window_beside(model: Path | None) -> int | None:
+    """Tokens that a directory reads beside this model, so that both are asked the same: of a GGUF file what llama.cpp
+    takes as a prompt, else as many as it can (None)."""
+    if model is None or model.is_dir() or model.suffix != ".gguf":
+        return None
+    return context_of(model) - SPARE_TOKENS
+
+
 @contextmanager
 def _llama_scorer(file: Path, chat: PromptFormat | None) -> Iterator[LlamaScorer]:
     from zhllm.model.gguf_read import GgufFile
 
-    metadata, context = GgufFile(file).metadata, context_of(file)
-    with LlamaServer(file, n_ctx=context, n_parallel=1, cache_prompt=True) as server:
-        yield LlamaScorer(server, metadata, context, chat)
+    metadata = GgufFile(file).metadata
+    with LlamaServer(file, n_ctx=context_of(file), n_parallel=1, cache_prompt=True) as server:
+        yield LlamaScorer(server, metadata, chat)
+
+
+@contextmanager
+def refusals_named(server: LlamaServer, prompt: Sequence[int], name: str = "") -> Iterator[None]:
+    """What llama.cpp refuses of a prompt with the file's name and the prompt's: its own, else its last words."""
+    try:
+        yield
+    except DataError as error:
+        what = name or f"the prompt that ends in {visible(server.detokenize(prompt[-SHOWN_TOKENS:]), spaces=False)!r}"
+        raise DataError(f"{server.model}: {what}: {error}") from None
 
 
 class LlamaScorer:
@@ -146,8 +172,8 @@ class LlamaScorer:
     long as the scorer.
     """
 
-    def __init__(self, server: LlamaServer, metadata: dict[str, Any], context: int, chat: PromptFormat | None) -> None:
-        self.context, self.tokens_computed = context, 0
+    def __init__(self, server: LlamaServer, metadata: dict[str, Any], chat: PromptFormat | None) -> None:
+        self.context, self.tokens_computed = server.longest_prompt, 0
         self.server, self._chat = server, chat
         self._vocabulary = len(metadata["tokenizer.ggml.tokens"])
         self._start = start_of(metadata)
@@ -183,6 +209,10 @@ class LlamaScorer:
         return [self._judge(ask) for ask in asks]
 
     def _judge(self, ask: Ask) -> list[Answer]:
+        with refusals_named(self.server, ask.context, ask.name):
+            return self._answers(ask)
+
+    def _answers(self, ask: Ask) -> list[Answer]:
         wanted: dict[tuple[int, ...], set[int]] = {}
         for option in ask.options:
             for place in range(ask.border, len(option)):

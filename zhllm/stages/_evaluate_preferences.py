@@ -20,11 +20,13 @@ def preferences(config: EvaluateConfig, subject: Subject, pairs: Sequence[Prefer
     """The share of pairs whose better answer is the likelier, by sum and per token, and by how much."""
     chat = chat_format_of(subject.model, fallback_of(config, subject))
     with (
-        open_scorer(subject.model, subject.adapter, chat) as scorer,
+        open_scorer(subject.model, subject.adapter, chat, subject.window) as scorer,
         bar(f"{subject.role}: preferences", len(pairs), "pairs") as shown,
     ):
         judged = judge_pairs(scorer, pairs, chat, lambda count: shown.advance(count))
-    result = TaskResult(_measured(judged), {"hash": digest_of(pairs, chat), "format": chat.name})
+        window = scorer.context
+    protocol = {"hash": digest_of(pairs, chat), "format": chat.name, "window_tokens": window}
+    result = TaskResult(_measured(judged), protocol)
     result.tables |= _by_source(judged)
     cut = sum(item.cut for item in judged)
     result.flat |= {"preference_pairs": len(pairs), "preference_cut_prompts": cut}

@@ -86,11 +86,15 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Subject:
-    """The model that is measured: where it is, the adapter on it, and whether it is the one beside it."""
+    """The model that is measured: where it is, the adapter on it, and whether it is the one beside it.
+
+    `window`: tokens that it reads at most where the model beside it reads no more.
+    """
 
     model: Path
     adapter: Path | None
     role: str
+    window: int | None = None
 
 
 def digest_of(*parts: Any) -> str:
@@ -190,7 +194,7 @@ def _choices(config: EvaluateConfig, subject: Subject, sets: Sequence[Any], task
 
     chat = chat_format_of(subject.model, fallback_of(config, subject)) if config.chat else None
     result = TaskResult([], {})
-    with open_scorer(subject.model, subject.adapter, chat) as scorer:
+    with open_scorer(subject.model, subject.adapter, chat, subject.window) as scorer:
         for by in config.score_by:
             label = f"{subject.role}: {by} scoring"
             with bar(label, sum(len(s.questions) for s in sets), "questions") as shown:
@@ -203,9 +207,11 @@ def _choices(config: EvaluateConfig, subject: Subject, sets: Sequence[Any], task
             if found.too_long:
                 _tell_long(result, found, scorer.context)
         result.flat[f"{task}_tokens_computed"] = scorer.tokens_computed
+        window = scorer.context
     digests = [result.protocol[by] for by in config.score_by]
     shots = {"shots": config.shots} if task == "choice" else {}
     result.protocol |= {"hash": digest_of(*digests), **shots, "chat": chat.name if chat else None}
+    result.protocol["window_tokens"] = window
     return result
 
 

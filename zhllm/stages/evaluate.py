@@ -35,14 +35,15 @@ def run(config: EvaluateConfig, out: Path) -> Metrics:
     from zhllm.stages._evaluate_bits import bits
     from zhllm.stages._evaluate_data import data_of
     from zhllm.stages._evaluate_memorisation import memorisation
+    from zhllm.stages._evaluate_models import window_beside
     from zhllm.stages._evaluate_preferences import preferences
     from zhllm.stages._evaluate_report import write_report
 
     if config.adapter is not None and config.model.is_dir():
         manifest.check_trained_on(config.adapter, config.model)
-    subjects = [tasks.Subject(config.model, config.adapter, "model")]
+    subjects = [tasks.Subject(config.model, config.adapter, "model", window_beside(config.against))]
     if config.against is not None:
-        subjects.append(tasks.Subject(config.against, None, "against"))
+        subjects.append(tasks.Subject(config.against, None, "against", window_beside(config.model)))
     known: dict[str, Any] = {"bits": bits, "questions": tasks.questions, "choice": tasks.choice, "own": tasks.own,
              "generate": generation.generate, "code": generation.code, "health": generation.health,
              "preference": preferences, "memory": memorisation}  # fmt: skip
