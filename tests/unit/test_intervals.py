@@ -9,8 +9,20 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from zhllm.evals.intervals import Score, cells_score, difference, macro_score, mean_score
+from zhllm.evals.harness_results import NO_ERROR
+from zhllm.evals.intervals import (
+    ALL_SAME,
+    ONE_IN_GROUP,
+    ONE_ITEM,
+    Score,
+    cells_score,
+    difference,
+    macro_score,
+    mean_score,
+)
 from zhllm.evals.resampling import binomial_tail, exact_limits, pooled, student_95, units_of
+from zhllm.tools._compare_items import NO_CELLS
+from zhllm.tools._compare_words import CompareWords
 
 RNG = np.random.default_rng(5)
 HITS = (RNG.random(60) < 0.6).astype(float).tolist()
@@ -165,6 +177,15 @@ def test_a_difference_of_texts_is_drawn_in_blocks() -> None:
 def test_student_is_as_in_the_tables() -> None:
     for freedom, value in ((3, 3.182), (4, 2.776), (10, 2.228), (60, 2.000), (500, 1.965)):
         assert student_95(freedom) == pytest.approx(value, abs=0.03)
+
+
+def test_every_reason_has_chinese_words() -> None:
+    short = difference([1.0], [2.0], [64.0], in_order=True)["no_interval"]
+    same = difference([0.3] * 3, [0.3] * 3)["no_interval"]
+    for told in (short, same, ALL_SAME, ONE_ITEM, ONE_IN_GROUP, NO_CELLS, NO_ERROR):
+        chinese = CompareWords("zh").why(told)
+        assert not any("a" <= c <= "z" for c in chinese.replace("lm-eval", "")), chinese
+        assert CompareWords("en").why(told) == told
 
 
 # --- answers paired

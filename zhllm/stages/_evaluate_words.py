@@ -93,7 +93,6 @@ _NOTES = (
      r"--harness-limit \1：只做了每个任务的一部分，不是它的得分。"),
     (r"(\d+) requests were longer than the model reads and lost their beginning, as in lm-eval\.",
      r"\1 个请求超出模型的长度，按 lm-eval 的做法截去了开头。"),
-    (r"(.*): lm-eval gives no standard error, so there is no interval\.", r"\1：lm-eval 不给标准误，所以没有区间。"),
     (r"Of (\d+) replies (\d+) passed, (\d+) were wrong, (\d+) took too long, (\d+) held no code\.",
      r"\1 个回答：\2 个通过，\3 个错误，\4 个超时，\5 个没有代码。"),
     (r"Measured of this model only: (.*)\.", r"只在这个模型上测到：\1。"),
