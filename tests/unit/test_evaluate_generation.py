@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from scripted import scripted_llama
 from toys import Toy, stage, write_jsonl
 
 from zhllm.errors import DataError
+from zhllm.evals.cmrc import SIGNS, segments
 from zhllm.evals.generation import (
     bleu,
     bleu_counts,
@@ -50,6 +52,37 @@ def test_f1_is_that_of_the_longest_common_stretch() -> None:
     """CMRC's own: 三年 of a reply with 4 and an answer with 2 characters, P 2/4 and R 2/2."""
     assert f1("就是三年", "三年") == pytest.approx(2 * 0.5 * 1 / 1.5)
     assert f1("年三", "三年") == pytest.approx(0.5)  # in another order only one character is common
+
+
+def test_f1_is_that_of_the_script_of_cmrc() -> None:
+    """A word of letters and digits is one, signs of the script's list join; its other signs are segments."""
+    reply, reference = "澜溪水质仪LX-300的保修期是三年。", "水质仪LX-300的保修期是三年。"
+    assert segments(reference) == ["水", "质", "仪", "lx300", "的", "保", "修", "期", "是", "三", "年"]
+    assert f1(reply, reference) == pytest.approx(2 * 11 / (13 + 11))
+    assert segments("约为0.304平方公里。") == ["约", "为", "0.304", "平", "方", "公", "里"]
+    assert f1("面积为0.304平方米", "约为0.304平方公里。") == pytest.approx(2 * 4 / (7 + 7))
+    found = segments("𠮷野家ＡＢ（X cannot, 3%…）")
+    assert found == ["𠮷", "野", "家", "ａｂx", "can", "not", ",", "3", "%", "…"]
+    assert segments(" ·～") == segments("") == [] and f1("～", "～") == f1("三", "。") == 0.0 and f1("—", "—") == 1.0
+
+
+def test_segments_are_those_of_nltk(real_data: Path) -> None:
+    """On every text of CMRC but one, where "ampla var. megacephala" is two sentences to a rule that knows no Latin."""
+    nltk = pytest.importorskip("nltk")
+    articles = json.loads((real_data / "squad" / "cmrc2018_trial.json").read_text(encoding="utf-8"))["data"]
+    paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+    texts = [paragraph["context"] for paragraph in paragraphs]
+    texts += [answer["text"] for p in paragraphs for question in p["qas"] for answer in question["answers"]]
+
+    def by_nltk(text: str) -> list[str]:
+        parts = re.split("([\u4e00-\u9fa5])", text.lower().strip().translate({ord(sign): None for sign in SIGNS}))
+        return [word for part in parts for word in nltk.word_tokenize(part, preserve_line=True)]
+
+    other = [text for text in texts if segments(text) != by_nltk(text)]
+    assert len(texts) > 1200 and [found for text in other for found in re.findall(r"\w+ \w+ var\. \w+", text)]
+    assert len(other) == 1
+    quoted = """ he said "it's 3,000 'dogs' (don't)..." -- we'd «gonna'tis» go; 50%? cannot, o'clock. """.lower()
+    assert segments(quoted) == by_nltk(quoted)
 
 
 def test_rouge_l_is_the_longest_common_subsequence() -> None:
@@ -113,6 +146,11 @@ def test_meteor_is_that_of_nltk_without_stems_and_wordnet() -> None:
         ("－２", "-2"),
         ("三", None),
         ("1/4", "1/4"),
+        ("澜溪水质仪LX-300的保修期", "300"),
+        ("10-7", "7"),
+        ("（2）-3", "3"),
+        ("最低-7℃", "-7"),
+        ("得 −7.50", "-7.5"),
     ],
 )
 def test_the_final_number(text: str, number: str | None) -> None:
@@ -146,8 +184,9 @@ def test_the_stage_scores_what_the_model_writes(toy: Toy, tmp_path: Path) -> Non
     values = {s["name"]: s["value"] for s in found["scores"]}
     assert values["generate_exact_match"] == values["generate_f1"] == 0.8 and values["generate_number"] == 0.0
     assert 0 < values["generate_bleu"] < 1
-    record = json.loads((tmp_path / "out" / "generate.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert record["reply"] == "保修龘🦄" and record["exact_match"] == 1.0
+    records = [json.loads(line) for line in (tmp_path / "out" / "generate.jsonl").read_text("utf-8").splitlines()]
+    assert records[0]["reply"] == "保修龘🦄" and records[0]["exact_match"] == 1.0
+    assert [record.get("number") for record in records] == [None] * 4 + [0.0]
 
 
 def test_health_of_a_model_that_says_one_thing(toy: Toy, tmp_path: Path) -> None:

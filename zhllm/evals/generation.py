@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
+from zhllm.evals.cmrc import segments
 from zhllm.text.han import HAN
 
 _PIECE = re.compile(rf"[{HAN}]|[^\W_]+(?:[.'][^\W_]+)*|[^\s]")
 _WORD = re.compile(rf"[{HAN}]|[^\W_{HAN}]+")
-_NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
+# A hyphen behind a letter, a digit or a bracket joins (LX-300, 10-7); behind a Han character it is a minus.
+_NUMBER = re.compile(rf"(?:(?<![^\W{HAN}])(?<![)\]}}])[-−])?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 NGRAMS = 4
 
 
@@ -27,7 +29,7 @@ def pieces(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """The same without signs: what CMRC's script compares (its mixed_segmentation)."""
+    """The same without signs."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
 
 
@@ -37,8 +39,8 @@ def exact_match(reply: str, reference: str) -> float:
 
 
 def f1(reply: str, reference: str) -> float:
-    """F1 of the longest stretch that both have (CMRC 2018, Cui et al. 2019)."""
-    one, other = words(reply), words(reference)
+    """F1 of the longest stretch of segments that both have, as the script of CMRC 2018 finds it (Cui et al. 2019)."""
+    one, other = segments(reply), segments(reference)
     if not one or not other:
         return 0.0
     longest = SequenceMatcher(None, one, other, autojunk=False).find_longest_match().size

@@ -50,13 +50,15 @@ def generate(config: EvaluateConfig, subject: Subject, items: Sequence[Item]) ->
     ]
     counts = [bleu_counts(reply, item.references) for item, reply in pairs]
     measured.append(Measured("generate_bleu", _bleu_score(counts, same)))
-    if numbers := [best(number_match, reply, item.references) for item, reply in pairs if item.is_number]:
-        asked_numbers = [item.prompt for item in items if item.is_number]
-        score = mean_score(numbers, clusters=asked_numbers)
-        measured.append(Measured("generate_number", score, numbers, clusters=asked_numbers))
+    numbers = {i: best(number_match, reply, item.references) for i, (item, reply) in enumerate(pairs) if item.is_number}
+    if numbers:
+        values, asked_numbers = list(numbers.values()), [items[i].prompt for i in numbers]
+        score = mean_score(values, clusters=asked_numbers)
+        measured.append(Measured("generate_number", score, values, clusters=asked_numbers))
     records = [
         {"id": item.id, "prompt": item.prompt, "references": item.references, "reply": reply,
-         **{name: round(values[i], 4) for name, values in by_item.items()}}
+         **{name: round(values[i], 4) for name, values in by_item.items()},
+         **({"number": numbers[i]} if i in numbers else {})}
         for i, (item, reply) in enumerate(pairs)
     ]  # fmt: skip
     asked = [[item.prompt, item.references] for item in items]
