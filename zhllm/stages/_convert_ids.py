@@ -6,21 +6,17 @@ So an id names one chat (or one preference) of the output, whatever the files we
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import orjson
-import xxhash
 
-from zhllm.stages._convert_items import sample_of_item
+from zhllm.stages._convert_items import id_digest, sample_of_item
 from zhllm.stages._convert_parts import CASES, Summary
 from zhllm.stages._convert_rows import KEPT, Found, Numbers, Table
 
 BEFORE = b'{"id":'
-READ_BYTES = 4 << 20
 REPAIR = "renamed_ids"
 Digests = npt.NDArray[np.uint64]
 
@@ -56,7 +52,7 @@ def _named(name: str, source: str, line: int, number: int) -> str:
 def renamed_ids(table: Table, found: Found, summary: Summary) -> Renamed:
     """New ids for kept rows whose id an earlier kept row has; they are counted in `summary`, with cases."""
     kept = np.flatnonzero(found.fates == KEPT)
-    digests = _digests(table, kept)
+    digests = table.rows["id"][kept]
     order = np.argsort(digests, kind="stable")
     ordered = digests[order]
     rows = np.sort(kept[order[1:][ordered[1:] == ordered[:-1]]])
@@ -81,37 +77,6 @@ def renamed_ids(table: Table, found: Found, summary: Summary) -> Renamed:
 
 
 def _is_among(ordered: Digests, name: str) -> bool:
-    digest = xxhash.xxh3_64_intdigest(orjson.dumps(name)[:-1])
+    digest = id_digest(name)
     at = int(np.searchsorted(ordered, np.uint64(digest)))
     return at < len(ordered) and int(ordered[at]) == digest
-
-
-def _digests(table: Table, kept: Numbers) -> Digests:
-    """The digest of the id of each kept row, as its line holds it without the last quote."""
-    found = np.zeros(len(kept), np.uint64)
-    done = 0
-    for part, start, end in zip(table.parts, table.starts[:-1], table.starts[1:], strict=True):
-        some = kept[np.searchsorted(kept, start) : np.searchsorted(kept, end)]
-        if len(some):
-            at = part.lines_at(table.kind)
-            digests = _of_lines(at, table.offsets[some], table.rows["size"][some].astype(np.int64))
-            found[done : done + len(some)] = np.fromiter(digests, np.uint64, len(some))
-            done += len(some)
-    return found
-
-
-def _of_lines(path: Path, offsets: Numbers, sizes: Numbers) -> Iterator[int]:
-    """The digests of the ids in lines of a file, of which a block is held at a time."""
-    digest, before, skip = xxhash.xxh3_64_intdigest, b'","', len(BEFORE)
-    ends = offsets + sizes
-    with path.open("rb") as file:
-        first = 0
-        while first < len(offsets):
-            begin = int(offsets[first])
-            last = max(int(np.searchsorted(ends, begin + READ_BYTES, side="right")), first + 1)
-            file.seek(begin)
-            block = file.read(int(ends[last - 1]) - begin)
-            for at in (offsets[first:last] - begin + skip).tolist():
-                # Within an id a quote has a backslash before it, which the next byte can only hide at its very end.
-                yield digest(block[at : block.index(before, at)])
-            first = last

@@ -77,6 +77,11 @@ def _written_pairs(records: Records, pairs: Sequence[int]) -> Written:
     return Written(b"".join(pieces), sizes, list(map(xxhash.xxh3_128_digest, said)))
 
 
+def id_digest(name: str) -> int:
+    """A hash of an id: of equal ones it is the same."""
+    return xxhash.xxh3_64_intdigest(name.encode())
+
+
 def key_of(item: Item) -> bytes:
     """16 bytes, equal for chats of one prompt, and for preferences between the same answers to one prompt."""
     if isinstance(item, Chat):

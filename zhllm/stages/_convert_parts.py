@@ -20,10 +20,10 @@ RECORD_OUTCOMES = ("converted", "other_language", "rejected")
 OUTCOMES = (*RECORD_OUTCOMES, "skipped", "left_out", "damaged")  # the others are of files
 # Of a canonical line: what it says; what is asked (of a preference also both answers, in whichever order); bytes of
 # the line, characters and number of its texts, tokens (-1 where nobody counted), and where it is from: the number of
-# the file in the part, the line in it; its language as its place in KNOWN (text/lint/language.py).
+# the file in the part, the line in it; its language as its place in KNOWN (text/lint/language.py); a hash of its id.
 ROW = np.dtype(
     [("digest", "<u8", 2), ("key", "<u8", 2), ("size", "<u4"), ("chars", "<u4"), ("turns", "<u2")]
-    + [("tokens", "<i4"), ("file", "<u4"), ("line", "<u4"), ("language", "u1")]
+    + [("tokens", "<i4"), ("file", "<u4"), ("line", "<u4"), ("language", "u1"), ("id", "<u8")]
 )
 Rows = npt.NDArray[np.void]
 

@@ -21,6 +21,7 @@ from zhllm.stages._convert_items import (
     KINDS,
     PREFERENCES,
     Item,
+    id_digest,
     keys_of,
     sample_of_item,
     some,
@@ -245,6 +246,7 @@ class _PartWriter:
         rows = _rows_of(linted, kept)
         rows["digest"] = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
         rows["size"] = sizes
+        rows["id"] = list(map(id_digest, some(records.ids, kept)))
         files = {name: self._number(name) for name in dict.fromkeys(some(block.files, kept))}
         rows["file"] = [files[name] for name in some(block.files, kept)] if len(files) > 1 else self._number(*files)
         rows["line"] = some(block.lines, kept)
