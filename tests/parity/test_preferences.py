@@ -86,7 +86,7 @@ def test_batched_likelihoods_of_a_byte_level_model(tmp_path: Path) -> None:
 def check_parity(folder: Path, tmp_path: Path, chat: PromptFormat) -> None:
     pairs = pairs_of(tmp_path / "pairs.jsonl")
     seen: list[int] = []
-    judged = judge_pairs(scorer_of(folder, chat), pairs, chat, seen.append)
+    judged, _ = judge_pairs(scorer_of(folder, chat), pairs, chat, seen.append)
     assert sum(seen) == len(pairs) and [item.pair.id for item in judged] == [f"p{i}" for i in range(6)]
     for item in judged:
         (chosen, chosen_tokens), (rejected, rejected_tokens) = by_hand(folder, item.pair, chat)
@@ -106,7 +106,7 @@ def test_real_pairs_in_both_orders(model: Path, tmp_path: Path, real_data: Path)
     scorer = scorer_of(model, chat)
     scorer.context = 4096
     turned = [Preference(p.id, p.prompt, p.rejected, p.chosen, p.source) for p in pairs]
-    one, two = judge_pairs(scorer, pairs, chat), judge_pairs(scorer, turned, chat)
+    (one, _), (two, _) = judge_pairs(scorer, pairs, chat), judge_pairs(scorer, turned, chat)
     for a, b in zip(one, two, strict=True):
         assert abs(a.margin() + b.margin()) < LIKELIHOOD_TOLERANCE
         assert abs(a.margin(True) + b.margin(True)) < LIKELIHOOD_TOLERANCE
@@ -135,7 +135,7 @@ def test_an_answer_ends_with_its_end_token_and_no_more(model: Path, tmp_path: Pa
 def test_a_long_prompt_loses_its_beginning_and_a_long_answer_is_refused(model: Path, tmp_path: Path) -> None:
     chat, scorer = FORMATS["plain"], scorer_of(model, FORMATS["plain"])
     pairs = pairs_of(tmp_path / "a.jsonl", [pair(0, ["样品" * 400], "每三天记录一次。", "否"), *PAIRS[:1]])
-    long, short = judge_pairs(scorer, pairs, chat)
+    (long, short), _ = judge_pairs(scorer, pairs, chat)
     assert long.cut and not short.cut
     tokenizer = Tokenizer(model)
     for answer, nats in ((1, long.chosen_nats), (2, long.rejected_nats)):
@@ -147,8 +147,18 @@ def test_a_long_prompt_loses_its_beginning_and_a_long_answer_is_refused(model: P
         border = len(ids) - (len(answers[answer - 1]) - len(prompt))
         assert abs(nats - sum(float(log_p[i - 1, ids[i]]) for i in range(border, len(ids)))) < LIKELIHOOD_TOLERANCE
     refused = pairs_of(tmp_path / "b.jsonl", [*PAIRS, pair(9, ["问"], "样品𠮷" * 200, "否")])
-    with pytest.raises(DataError, match=r"甲: pair p9: its longer answer has \d+ tokens and the model reads 256"):
+    told = (
+        r"甲: pair p9: its longer answer has \d+ tokens and the model reads 256 with the prompt\. So it is of 1 of \d+ "
+    )
+    with pytest.raises(DataError, match=told + r"pairs\. Take them out .*, or leave them out: --max-too-long 0\.\d+\."):
         judge_pairs(scorer, refused, chat)
+    kept, left_out = judge_pairs(scorer, refused, chat, max_too_long=0.5)
+    assert list(left_out) == [len(PAIRS)] and left_out[len(PAIRS)] > 256
+    assert kept == judge_pairs(scorer, refused[:-1], chat)[0]
+    with pytest.raises(
+        DataError, match=r"So it is of 1 of 1 pairs\. Take them out of the set, score a model that reads"
+    ):
+        judge_pairs(scorer, refused[-1:], chat, max_too_long=1.0)
 
 
 # --- the task
@@ -163,7 +173,7 @@ def test_scores_of_the_task(model: Path, tmp_path: Path) -> None:
     assert (one / "scores.json").read_bytes() == (two / "scores.json").read_bytes()
     scores = read_scores(one)
     by_name = {s["name"]: s for s in scores["scores"] if s["role"] == "model"}
-    judged = judge_pairs(scorer_of(model, FORMATS["plain"]), pairs_of(tmp_path / "p.jsonl"), FORMATS["plain"])
+    judged, _ = judge_pairs(scorer_of(model, FORMATS["plain"]), pairs_of(tmp_path / "p.jsonl"), FORMATS["plain"])
     for name, per_token in WAYS:
         accuracy, margin = by_name[f"{name}_accuracy"], by_name[f"{name}_margin_nats"]
         assert accuracy["value"] == sum(item.share_right(per_token) for item in judged) / 6
@@ -195,7 +205,7 @@ def test_a_model_that_cannot_tell_is_marked_chance_and_one_that_can_is_not(model
 
     scorer.model.register_forward_hook(prefer, with_kwargs=True)
     clear = pairs_of(tmp_path / "b.jsonl", [pair(i, [f"第{i}问"], "样品", "记录") for i in range(20)])
-    assert all(item.share_right() == 1 for item in judge_pairs(scorer, clear, chat))
+    assert all(item.share_right() == 1 for item in judge_pairs(scorer, clear, chat)[0])
 
 
 def test_a_gguf_file_judges_as_its_directory(model: Path, tmp_path: Path) -> None:
@@ -212,10 +222,37 @@ def test_a_gguf_file_judges_as_its_directory(model: Path, tmp_path: Path) -> Non
         assert (a["chosen_tokens"], a["rejected_tokens"]) == (b["chosen_tokens"], b["rejected_tokens"])
 
 
+def test_long_pairs_and_halves_are_left_out_counted_and_named(model: Path, tmp_path: Path) -> None:
+    """Beside the model a copy of it: differences are over the pairs that were scored."""
+    halves = [{**PAIRS[0], "id": "k1", "rejected": None}, {**PAIRS[1], "id": "k2", "chosen": None}]
+    records = [halves[0], pair(9, ["问"], "样品𠮷" * 200, "否"), *PAIRS, halves[1]]
+    data = write_jsonl(tmp_path / "preferences-00000.jsonl", records)
+    settings = {"model": model, "against": model, "task": ["preference"], "data": [data], "prompt_format": "plain"}
+    with pytest.raises(DataError, match=r"pair p9: .* --max-too-long 0\.\d+\."):
+        stage("evaluate", tmp_path / "refused", **settings)
+    out = stage("evaluate", tmp_path / "out", **settings, max_too_long=0.5)
+    found = json.loads((out / "scores.json").read_text("utf-8"))
+    counts = found["model"]["preference"]
+    assert (counts["preference_pairs"], counts["preference_too_long"], counts["preference_halves"]) == (
+        len(PAIRS),
+        1,
+        2,
+    )
+    assert (
+        found["differences"]["preference_accuracy"]["n"] == len(PAIRS)
+        and found["protocols"]["preference"]["left out"] == 1
+    )
+    notes = found["notes"]["model"]
+    assert any("1 too long for the 256 tokens the model reads: 甲: pair p9." in note for note in notes)
+    assert any("2 answers that are only labelled good or bad" in note for note in notes)
+    written = [json.loads(line) for line in (out / "preference.jsonl").read_bytes().splitlines()]
+    assert [r["id"] for r in written if r["right"] is None] == ["p9", "p9"] and len(written) == 2 * (len(PAIRS) + 1)
+
+
 @pytest.mark.parametrize(
     ("record", "settings", "message"),
     [
-        ({**PAIRS[0], "rejected": None}, {}, 'line|"rejected" is null: one labelled answer is not a pair'),
+        ({**PAIRS[0], "rejected": None}, {}, r"jsonl: holds no pairs, only 1 single answers labelled good or bad\."),
         ({"question": "问", "answer": "答"}, {}, r"\.jsonl:1: is not a canonical record"),
         (None, {}, "holds no pairs"),
         (PAIRS[0], {"prompt_format": None}, "Give --prompt-format"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from zhllm.evals.choice_sets import LETTERS, Choice, Subject
 from zhllm.evals.intervals import Score, macro_score, mean_score
 from zhllm.evals.likelihood import Ask, Scorer, ask_of
 from zhllm.evals.subjects import categories_of, title_of
+from zhllm.evals.too_long import check_too_long
 from zhllm.text.han import han_runs
 from zhllm.text.prompt_format import Message, PromptFormat
 
@@ -30,8 +30,6 @@ By = Literal["letter", "text"]
 MIN_HAN = 0.2
 # A text has no more tokens than bytes, but for BOS, and spaces that a tokenizer writes with three bytes.
 MORE_TOKENS = 8
-# Of questions that are too long, those that are named; and what a share of their number may be off.
-NAMED, TINY = 3, 1e-9
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,8 @@ def run_choice(
     wording = wording_for(subjects)
     result = Result(protocol, digest_of(subjects, protocol, wording))
     result.too_long = _too_long(scorer, subjects, protocol, wording)
-    _check_long(result.too_long, sum(len(s.questions) for s in subjects), max_too_long, scorer.context)
+    places = [(item.choice.where, item.tokens) for item in result.too_long]
+    check_too_long(places, sum(len(s.questions) for s in subjects), max_too_long, str(scorer.context))
     long = {(item.subject, item.choice) for item in result.too_long}
     result.left_out = [(subject.name, choice) in long for subject in subjects for choice in subject.questions]
     for subject in subjects:
@@ -231,20 +230,6 @@ def _longest_bytes(prompt: Prompt) -> int:
     text = prompt.context + longest
     forms = (text, normalize("NFKD", text))
     return max(len(form.encode("utf-8", "surrogatepass")) for form in forms) + 2 * text.count(" ") + MORE_TOKENS
-
-
-def _check_long(long: Sequence[TooLong], count: int, limit: float, context: int) -> None:
-    """DataError where too many of the questions are too long for the model."""
-    is_all = len(long) == count
-    if not long or (len(long) <= limit * count + TINY and not is_all):
-        return
-    named = ", ".join(item.choice.where for item in long[1:NAMED])
-    others = f" (also {named}{' ...' if len(long) > NAMED else ''})" if named else ""
-    remedy = "" if is_all else f", or leave them out: --max-too-long {math.ceil(1000 * len(long) / count) / 1000:g}"
-    raise DataError(
-        f"{long[0].choice.where}: the question has {long[0].tokens} tokens and the model reads {context}. So it is of "
-        f"{len(long)} of {count} questions{others}. Take them out of the set, score a model that reads more{remedy}."
-    )
 
 
 def _by_shots(

@@ -12,8 +12,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from zhllm.errors import DataError
 from zhllm.evals.likelihood import Ask, Scorer, ask_of
+from zhllm.evals.too_long import check_too_long
 from zhllm.text.chats import Preference
 from zhllm.text.prompt_format import Message, PromptFormat
 
@@ -68,18 +68,23 @@ def judge_pairs(
     pairs: Sequence[Preference],
     chat: PromptFormat,
     on_judged: Callable[[int], None] = lambda count: None,
-) -> list[Judged]:
-    """Score both answers of every pair, in the order given.
+    max_too_long: float = 0.0,
+) -> tuple[list[Judged], dict[int, int]]:
+    """Score both answers of every pair that the model can read, in the order given.
 
-    A prompt too long for the model loses what follows its first token, and that is told in `cut`. Raises DataError
-    for an answer too long by itself, before anything is scored.
+    A prompt too long for the model loses what follows its first token, and that is told in `cut`. Pairs with an answer
+    too long by itself are left out: their numbers, and the tokens of the answer, come second. Raises DataError where
+    these are more than the share `max_too_long`, or all, before anything is scored.
     """
     ids = iter(scorer.encode([text for pair in pairs for text in texts_of(pair, chat)]))
-    asks = [
-        _fitting(ask_of(next(ids), (next(ids), next(ids)), f"{pair.source}: pair {pair.id}"), pair, scorer.context)
-        for pair in pairs
-    ]
-    order = sorted(range(len(pairs)), key=lambda i: (sum(map(len, asks[i][0].options)), i))
+    read = [ask_of(next(ids), (next(ids), next(ids)), where_of(pair)) for pair in pairs]
+    fitted = [_fitting(ask, scorer.context) for ask in read]
+    long = {i: max(map(len, read[i].options)) - read[i].border for i, found in enumerate(fitted) if found is None}
+    places = [(where_of(pairs[i]), tokens) for i, tokens in long.items()]
+    reads = f"{scorer.context} with the prompt"
+    check_too_long(places, len(pairs), max_too_long, reads, "its longer answer", "pairs")
+    asks = {i: found for i, found in enumerate(fitted) if found is not None}
+    order = sorted(asks, key=lambda i: (sum(map(len, asks[i][0].options)), i))
     found: dict[int, Judged] = {}
     for start in range(0, len(order), CALL_PAIRS):
         indices = order[start : start + CALL_PAIRS]
@@ -89,20 +94,25 @@ def judge_pairs(
             sizes = [len(option) - ask.border for option in ask.options]
             found[index] = Judged(pairs[index], chosen, rejected, sizes[0], sizes[1], cut)
         on_judged(len(indices))
-    return [found[i] for i in range(len(pairs))]
+    return [found[i] for i in asks], long
 
 
-def _fitting(ask: Ask, pair: Preference, context: int) -> tuple[Ask, bool]:
-    """The pair within `context` tokens (the last one is only predicted), and whether its prompt was cut for it."""
+def where_of(pair: Preference) -> str:
+    """What a pair is called."""
+    return f"{pair.source}: pair {pair.id}"
+
+
+def _fitting(ask: Ask, context: int) -> tuple[Ask, bool] | None:
+    """The pair within `context` tokens (the last one is only predicted), and whether its prompt was cut for it.
+
+    None where an answer is too long for that.
+    """
     longest = max(map(len, ask.options))
     surplus = longest - 1 - context
     if surplus <= 0:
         return ask, False
     if ask.border - surplus < 2:
-        raise DataError(
-            f"{pair.source}: pair {pair.id}: its longer answer has {longest - ask.border} tokens and the model reads "
-            f"{context} with the prompt. Take it out of the set, or score a model that reads more."
-        )
+        return None
     return Ask(tuple((o[0], *o[1 + surplus :]) for o in ask.options), ask.border - surplus, ask.name), True
 
 

@@ -44,8 +44,8 @@ class EvaluateConfig(Config):
     )
     max_too_long: float = Field(
         0.05, ge=0, le=1,
-        description="choice, own: share of questions that may be left out, and are counted, as the model cannot read "
-        "them whole.",
+        description="Share of a task's questions, prompts or pairs that may be left out, and are counted, as the model "
+        "cannot read them whole.",
     )  # fmt: skip
     chat: bool = Field(False, description="choice, harness: questions in the model's chat template, examples as turns.")
     own_questions: int = Field(200, gt=0, description="own: questions of each kind (numbers, names, terms) at most.")

@@ -149,10 +149,14 @@ def _pairs(config: EvaluateConfig, paths: list[Path]) -> Any:
 
     if not paths:
         raise DataError("--task preference: --data names no pairs (a folder of convert, or its preferences-*.jsonl).")
-    pairs = list(read_preferences(paths, pairs_only=True))
+    every = list(read_preferences(paths))
+    pairs = [pair for pair in every if pair.chosen is not None and pair.rejected is not None]
     if not pairs:
-        raise DataError(f"{', '.join(map(str, paths))}: holds no pairs.")
-    return pairs
+        halves = f", only {len(every)} single answers labelled good or bad" if every else ""
+        raise DataError(
+            f"{', '.join(map(str, paths))}: holds no pairs{halves}. Give pairs of a better and a worse one."
+        )
+    return pairs, len(every) - len(pairs)
 
 
 def _canaries(config: EvaluateConfig, paths: list[Path]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -205,7 +205,8 @@ def _choices(config: EvaluateConfig, subject: Subject, sets: Sequence[Any], task
             _add_choice(result, found, task)
             _add_records(result, found)
             if found.too_long:
-                _tell_long(result, found, scorer.context)
+                wheres = [item.choice.where for item in found.too_long]
+                tell_long(result, wheres, len(found.marked), scorer.context, "questions", by)
         result.flat[f"{task}_tokens_computed"] = scorer.tokens_computed
         window = scorer.context
     digests = [result.protocol[by] for by in config.score_by]
@@ -224,8 +225,8 @@ def _add_choice(result: TaskResult, found: Any, task: str) -> None:
     same = [item.asked for item in found.marked]
     result.add_repeats(same)
     for name, per_char in ways:
-        right = iter([item.share_right(per_char) for item in found.marked])
-        items = [math.nan if is_long else next(right) for is_long in found.left_out]
+        right = [item.share_right(per_char) for item in found.marked]
+        items = spread(right, [i for i, is_long in enumerate(found.left_out) if is_long], len(found.left_out))
         labels = iter(same)
         clusters = ["" if is_long else next(labels) for is_long in found.left_out]
         result.measured.append(Measured(f"{name}_accuracy", overall(found, per_char), items, clusters=clusters))
@@ -243,16 +244,23 @@ def _add_choice(result: TaskResult, found: Any, task: str) -> None:
         result.notes.append(f"Chosen letters: {chosen}.")
 
 
-def _tell_long(result: TaskResult, found: Any, context: int) -> None:
-    """How many questions were left out because the model cannot read them whole, and which."""
-    long, by = found.too_long, found.protocol.by
-    count = len(long) + len(found.marked)
-    named = ", ".join(item.choice.where for item in long[:SHOWN_LONG])
-    more = f" and {len(long) - SHOWN_LONG} more" if len(long) > SHOWN_LONG else ""
-    told = f"{len(found.marked)} of {count} questions; {len(long)} too long for the {context} tokens the model reads"
-    say(f"{by} scoring: {told} ({named}{more})")
-    result.notes.append(f"Scored by {by}: {told}: {named}{more}.")
-    result.protocol["left out"] = max(result.protocol.get("left out", 0), len(long))
+def tell_long(
+    result: TaskResult, wheres: Sequence[str], done: int, context: int, items: str, by: str | None = None
+) -> None:
+    """How many items were left out because the model cannot read them whole, and which; `by` a way of scoring."""
+    named = ", ".join(wheres[:SHOWN_LONG])
+    more = f" and {len(wheres) - SHOWN_LONG} more" if len(wheres) > SHOWN_LONG else ""
+    count = done + len(wheres)
+    told = f"{done} of {count} {items}; {len(wheres)} too long for the {context} tokens the model reads"
+    say(f"{by} scoring: {told} ({named}{more})" if by else f"{told} ({named}{more})")
+    result.notes.append(f"{f'Scored by {by}: ' if by else ''}{told}: {named}{more}.")
+    result.protocol["left out"] = max(result.protocol.get("left out", 0), len(wheres))
+
+
+def spread(values: Iterable[float], left_out: Container[int], count: int) -> list[float]:
+    """The values of those that were not left out at their places among `count` items, NaN at the others."""
+    found = iter(values)
+    return [math.nan if place in left_out else next(found) for place in range(count)]
 
 
 def _add_records(result: TaskResult, found: Any) -> None:
