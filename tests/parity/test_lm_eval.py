@@ -201,7 +201,11 @@ def test_what_the_harness_cannot_do_is_told_in_a_line(
     broken = data.replace("zh_written", "zh_broken") + TASKS["zh_written"].replace("{{question}}", "{{no.such.thing}}")
     (include / "broken.yaml").write_text(broken, encoding="utf-8")
     cmmlu = write_cmmlu(tmp_path / "c")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "坏.yaml").write_text("task: zh_bad\ndoc_to_text: [\n", encoding="utf-8")
     wrong = [
+        (["--harness", "zh_bad", "--harness-include", str(tmp_path / "own")], 2, r"坏.yaml:3:1: not valid YAML"),
+        (["--harness", "zh_nothing_like_it"], 2, r"lm-eval knows no such task. No file in .*tasks names it, either"),
         (["--harness", "cmmlu_jurisprudense"], 2, "lm-eval knows no such task. Did you mean cmmlu_jurispr"),
         (["--harness", "cmmlu_jurisprudence"], 3, "are not on this machine .*Give local files: --data cmmlu_jur.*=DIR"),
         (["--harness", "cmmlu_jurisprudence", "--data", f"cmmlu_jurisprudence={cmmlu}"], 3, "cannot be read as the"),

@@ -13,9 +13,10 @@ from evaluated import write_cmmlu
 from test_cli import run
 from toys import Toy
 
-from zhllm.errors import DataError
+from zhllm.errors import ConfigError, DataError
 from zhllm.evals.harness_results import answers_of, figures, leaves_of, protocol_of
 from zhllm.evals.harness_tasks import LOCAL, local_files, network
+from zhllm.stages._evaluate_harness import check_task_files
 
 
 def sample(doc: int, acc: float, perplexity: Any = (1.0, 2)) -> dict[str, Any]:
@@ -141,3 +142,44 @@ def test_without_lm_eval_a_line_says_what_to_install(
     assert code == 2 and "there is nothing to measure: give --task NAME, or --harness TASK" in err
     code, _, err = run([*command, "--harness", "cmmlu", "--data", f"ceval={toy.zh}"], capsys)
     assert code == 2 and "is not a task of this run (cmmlu)" in err
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"坏.yaml": "task: zh_bad\noutput_type: [\ntest_split: test\n"},
+            r"坏\.yaml:4:1: not valid YAML: expected ',' or ']'",
+        ),
+        ({"bad.yaml": "task: zh_bad\n\tdoc_to_text: 问\n"}, r"bad\.yaml:2:1: not valid YAML: found character '\\t'"),
+        ({"sub/bad.yaml": "- task: zh_bad\n"}, r"sub/bad\.yaml: holds list, not the keys of a task"),
+        ({"bad.yaml": ""}, r"bad\.yaml: holds NoneType, not the keys"),
+        ({"bad.yaml": b"task: \xd6\xd0\n"}, r"bad\.yaml: is not UTF-8 .byte 6.*Save it as UTF-8"),
+        ({"bad.yaml": "task: a\x07\n"}, r"bad\.yaml: not valid YAML: unacceptable character"),
+        ({"a.yaml": "include: _b\ntask: zh_a\n"}, r"_b: cannot be read .No such file.*included by .*a\.yaml"),
+        ({"a.yaml": "include: [_b]\ntask: a\n", "_b": "x: 'y\n"}, r"_b:2:1: not valid YAML: .*included by .*a\.yaml"),
+        ({"a.yaml": "include: a.yaml\ntask: zh_a\n"}, r"a\.yaml: includes itself"),
+    ],
+)
+def test_a_broken_task_file_is_named_and_not_passed_over(
+    tmp_path: Path, files: dict[str, str | bytes], said: str
+) -> None:
+    """lm-eval skips what it cannot read, and then knows no such task; here the other files are good ones."""
+    include = tmp_path / "任务"
+    good = {"_base": "output_type: generate_until\n", "组.yaml": "group: g\ntask: [zh_good]\n",
+            "good.yaml": "include: _base\ntask: zh_good\ndoc_to_text: !function utils.words\n"}  # fmt: skip
+    for name, text in {**good, **files}.items():
+        (include / name).parent.mkdir(parents=True, exist_ok=True)
+        (include / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=said):
+        check_task_files([include])
+    for name in files:
+        (include / name).unlink()
+    check_task_files([include])
+
+
+def test_a_folder_without_task_files_is_told(tmp_path: Path) -> None:
+    (tmp_path / "task.yml").write_text("task: zh_good\n", encoding="utf-8")
+    for path in (tmp_path, tmp_path / "task.yml"):
+        with pytest.raises(ConfigError, match=r"--harness-include .*: is no folder with task files \(\*\.yaml\)"):
+            check_task_files([path])

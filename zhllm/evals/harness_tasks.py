@@ -95,7 +95,12 @@ def load_tasks(names: Sequence[str], include: Sequence[Path], data: Mapping[str,
     for name in names:
         if name not in manager.all_tasks:
             close = get_close_matches(name, manager.all_tasks, n=3, cutoff=0.6)
-            hint = f"Did you mean {', '.join(close)}?" if close else "Task files of your own: --harness-include DIR."
+            own = f"No file in {', '.join(map(str, include))} names it, either." if include else ""
+            hint = (
+                f"Did you mean {', '.join(close)}?"
+                if close
+                else own or "Task files of your own: --harness-include DIR."
+            )
             raise ConfigError(f"--harness {name}: lm-eval knows no such task. {hint}")
         found[name] = _load(manager, name, data.get(name), work)
     return Loaded(manager, found)

@@ -30,6 +30,7 @@ SAME_AS_CONTEXT = 64  # texts whose ids are kept: the options of a question shar
 def loaded(config: EvaluateConfig) -> Iterator[Callable[[EvaluateConfig, Subject, list[Path]], TaskResult]]:
     """The harness's tasks with their data, as one task of `evaluate`; before any model is opened."""
     data = {name: path for name, path in map(name_and_path, config.data) if name in config.harness}
+    check_task_files(config.harness_include)
     with tempfile.TemporaryDirectory() as folder, network(config.allow_download), quiet():
         harness = load_tasks(config.harness, config.harness_include, data, Path(folder))
 
@@ -37,6 +38,44 @@ def loaded(config: EvaluateConfig) -> Iterator[Callable[[EvaluateConfig, Subject
             return _run(config, subject, harness)
 
         yield run
+
+
+def check_task_files(include: Sequence[Path]) -> None:
+    """ConfigError with file and line where lm-eval could not read a task file, and would pass over it in silence."""
+    for folder in include:
+        files = sorted(file for file in folder.rglob("*.yaml") if file.is_file())
+        if not files:
+            raise ConfigError(f"--harness-include {folder}: is no folder with task files (*.yaml).")
+        for file in files:
+            _check_task_file(file, ())
+
+
+def _check_task_file(file: Path, includers: tuple[Path, ...]) -> None:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Of lm-eval's own tags (!function) only the place is looked at."""
+
+    Loader.add_multi_constructor("", lambda loader, tag, node: None)
+    by = f" (included by {includers[-1]})" if includers else ""
+    try:
+        held = yaml.load(file.read_text(encoding="utf-8"), Loader)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}){by}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is not UTF-8 (byte {error.start}){by}. Save it as UTF-8.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise ConfigError(f"{file}{where}: not valid YAML: {reason}{by}.") from error
+    if not isinstance(held, dict):
+        raise ConfigError(f"{file}: holds {type(held).__name__}, not the keys of a task{by}.")
+    if file in includers:
+        raise ConfigError(f"{file}: includes itself{by}.")
+    named = held.get("include") or []
+    for one in named if isinstance(named, list) else [named]:
+        _check_task_file((file.parent / str(one)).resolve(), (*includers, file))
 
 
 def _run(config: EvaluateConfig, subject: Subject, harness: Loaded) -> TaskResult:
