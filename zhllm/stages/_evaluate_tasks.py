@@ -176,7 +176,13 @@ def fallback_of(config: EvaluateConfig, subject: Subject) -> str | None:
 
 def choice(config: EvaluateConfig, subject: Subject, sets: Sequence[Any]) -> TaskResult:
     """Multiple choice by log-likelihood, under each way of scoring that was asked for."""
-    return _choices(config, subject, sets, "choice")
+    result = _choices(config, subject, sets, "choice")
+    asked = [question for one in sets for question in one.questions]
+    if alike := [question.where for question in asked if len(set(question.options)) < len(question.options)]:
+        more = f" and {len(alike) - SHOWN_LONG} more" if len(alike) > SHOWN_LONG else ""
+        named = f"{', '.join(alike[:SHOWN_LONG])}{more}"
+        result.notes.append(f"Options that are the same, of which only one counts as right: {named}.")
+    return result
 
 
 def own(config: EvaluateConfig, subject: Subject, made: tuple[Sequence[Any], dict[str, int]]) -> TaskResult:
