@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
+from evaluated import read_scores
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -415,7 +417,28 @@ def test_data_that_no_task_reads_are_not_passed_over(tmp_path: Path) -> None:
 def test_a_question_that_does_not_fit_is_told_by_its_words(toy: Toy, tmp_path: Path, task: str) -> None:
     asked = [{"question": text, "answer": "答"} for text in ("样品在哪里？", "很长的\n𠮷问题" + "长" * 400)]
     data = write_jsonl(tmp_path / "q.jsonl", list(asked))
-    told = r"question 2 \(很长的\u23ce𠮷问题长+\.\.\.\): the prompt has \d+ tokens, but .* reads 256 with its answer"
-    with pytest.raises(DataError, match=told):
-        stage("evaluate", tmp_path / "out", model=toy.resized, task=[task], data=[data], prompt_format="plain")
+    name = r"q\.jsonl:2" if task == "generate" else r"question 2 \(很长的\u23ce𠮷问题长+\.\.\.\)"
+    told = (
+        name + r": the prompt has \d+ tokens and the model reads 256 with its answer\. So it is of 1 of 2 questions\. "
+    )
+    settings = {"model": toy.resized, "task": [task], "data": [data], "prompt_format": "plain"}
+    with pytest.raises(DataError, match=told + "Take them out .*, or leave them out: --max-too-long 0.5"):
+        stage("evaluate", tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
+    found = read_scores(stage("evaluate", tmp_path / "out", **settings, against=toy.resized, max_too_long=0.5))
+    items = {"questions": "questions", "generate": "prompts"}[task]
+    assert found["model"][task][f"{items}_too_long"] == 1 == found["protocols"][task]["left out"]
+    assert {score["n"] for score in found["scores"]} == {1}
+    assert any(re.search(f"1 of 2 {items}; 1 too long for the 256 .*{name}", note) for note in found["notes"]["model"])
+    file = tmp_path / "out" / ("answers.jsonl" if task == "questions" else "generate.jsonl")
+    records = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    assert [record.get("too_long_tokens", 0) > 256 for record in records] == [False, True] * 2
+
+
+def test_little_room_for_an_answer_is_told(toy: Toy, tmp_path: Path) -> None:
+    data = write_jsonl(tmp_path / "q.jsonl", [{"question": "样品在哪里？", "answer": "答"}])
+    settings = {"model": toy.resized, "task": ["questions"], "data": [data], "prompt_format": "plain"}
+    found = read_scores(stage("evaluate", tmp_path / "out", **settings, max_tokens=256))
+    assert found["notes"]["model"] == [
+        "questions: 1 of 1 questions leave less than the 256 tokens of --max-tokens for the answer."
+    ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -38,61 +39,74 @@ OUTCOMES = {"passed": "passed", "failed": "were wrong", "time": "took too long",
 
 def generate(config: EvaluateConfig, subject: Subject, items: Sequence[Item]) -> TaskResult:
     """Greedy answers against references: exact match, F1, BLEU, ROUGE-L, METEOR, and the final number."""
-    replies = answers(config, subject, [item.prompt for item in items])
-    pairs = list(zip(items, replies, strict=True))
+    found = answers(config, subject, [item.prompt for item in items], [item.id for item in items])
+    pairs = {i: (items[i], reply) for i, reply in found.replies.items()}
     by_item: dict[str, list[float]] = {
-        name: [best(measure, reply, item.references) for item, reply in pairs] for name, measure in PER_ITEM.items()
+        name: [best(measure, reply, item.references) for item, reply in pairs.values()]
+        for name, measure in PER_ITEM.items()
     }
-    same = [item.prompt for item in items]
-    measured = [
-        Measured(f"generate_{name}", mean_score(values, clusters=same), values, clusters=same)
-        for name, values in by_item.items()
-    ]
-    counts = [bleu_counts(reply, item.references) for item, reply in pairs]
+    prompts = [item.prompt for item in items]
+    measured = [found.mean(f"generate_{name}", values, prompts) for name, values in by_item.items()]
+    same = [prompts[i] for i in pairs]
+    counts = [bleu_counts(reply, item.references) for item, reply in pairs.values()]
     measured.append(Measured("generate_bleu", _bleu_score(counts, same)))
-    numbers = {i: best(number_match, reply, item.references) for i, (item, reply) in enumerate(pairs) if item.is_number}
+    numbers = {i: best(number_match, reply, of.references) for i, (of, reply) in pairs.items() if of.is_number}
     if numbers:
-        values, asked_numbers = list(numbers.values()), [items[i].prompt for i in numbers]
-        score = mean_score(values, clusters=asked_numbers)
-        measured.append(Measured("generate_number", score, values, clusters=asked_numbers))
-    records = [
-        {"id": item.id, "prompt": item.prompt, "references": item.references, "reply": reply,
-         **{name: round(values[i], 4) for name, values in by_item.items()},
-         **({"number": numbers[i]} if i in numbers else {})}
-        for i, (item, reply) in enumerate(pairs)
-    ]  # fmt: skip
-    asked = [[item.prompt, item.references] for item in items]
-    protocol = written_protocol(config, subject, "generate", asked)
-    result = TaskResult(measured, protocol, {"generate_items": len(items)}, records=records)
+        measured.append(_numbers(numbers, items))
+    result = TaskResult(
+        measured, written_protocol(config, subject, "generate", [[i.prompt, i.references] for i in items])
+    )
+    result.flat["generate_items"] = len(pairs)
+    for place, (i, (item, reply)) in enumerate(pairs.items()):
+        figures = {name: round(values[place], 4) for name, values in by_item.items()}
+        figures |= {"number": numbers[i]} if i in numbers else {}
+        result.records.append(
+            {"id": item.id, "prompt": item.prompt, "references": item.references, "reply": reply, **figures}
+        )
+    result.records += [
+        {"id": items[i].id, "prompt": prompts[i], "references": items[i].references, "too_long_tokens": tokens}
+        for i, tokens in found.too_long.items()
+    ]
+    found.tell(result, "prompts", config.max_tokens)
     result.add_repeats(same)
     return result
+
+
+def _numbers(found: Mapping[int, float], items: Sequence[Item]) -> Measured:
+    """Whether the last number was right, of the items that ask for one; those that were not asked are NaN."""
+    asked = [i for i, item in enumerate(items) if item.is_number]
+    score = mean_score(list(found.values()), clusters=[items[i].prompt for i in found])
+    values = [found.get(i, math.nan) for i in asked]
+    return Measured("generate_number", score, values, clusters=[items[i].prompt for i in asked])
 
 
 def code(config: EvaluateConfig, subject: Subject, tasks: Sequence[CodeTask]) -> TaskResult:
     """Code tasks: the share whose tests pass with the greedy answer (pass@1), in a sandbox, which is tried first."""
     held = protection()
     say(held.told())
-    replies = answers(config, subject, [task.prompt for task in tasks])
-    outcomes = [outcome_of(task, reply) for task, reply in zip(tasks, replies, strict=True)]
+    found = answers(config, subject, [task.prompt for task in tasks], [task.id for task in tasks])
+    outcomes = [outcome_of(tasks[i], reply) for i, reply in found.replies.items()]
     values = [float(outcome == "passed") for outcome in outcomes]
     without = [float(outcome == NO_CODE) for outcome in outcomes]
-    records = [
-        {"id": task.id, "prompt": task.prompt, "reply": reply, "outcome": outcome}
-        for task, reply, outcome in zip(tasks, replies, outcomes, strict=True)
+    records: list[dict[str, object]] = [
+        {"id": tasks[i].id, "prompt": tasks[i].prompt, "reply": reply, "outcome": outcome}
+        for (i, reply), outcome in zip(found.replies.items(), outcomes, strict=True)
+    ]
+    records += [
+        {"id": tasks[i].id, "prompt": tasks[i].prompt, "too_long_tokens": tokens}
+        for i, tokens in found.too_long.items()
     ]
     asked = [[task.prompt, task.before, task.tests] for task in tasks]
     protocol = written_protocol(config, subject, "code", asked)
     protocol["sandbox"] = {"by": held.means, "kept_from": held.kept_from, "not_kept_from": held.not_kept_from}
     same = [task.prompt for task in tasks]
-    measured = [
-        Measured(f"code_{name}", mean_score(of, clusters=same), of, clusters=same)
-        for name, of in (("pass_at_1", values), ("no_code", without))
-    ]
-    result = TaskResult(measured, protocol, {"code_tasks": len(tasks)}, notes=[held.told()], records=records)
-    result.add_repeats(same)
+    measured = [found.mean(f"code_{name}", of, same) for name, of in (("pass_at_1", values), ("no_code", without))]
+    result = TaskResult(measured, protocol, {"code_tasks": len(outcomes)}, notes=[held.told()], records=records)
+    found.tell(result, "tasks", config.max_tokens)
+    result.add_repeats([same[i] for i in found.replies])
     counts = Counter(outcome.partition(":")[0] for outcome in outcomes)
     told = ((counts[kind], words) for kind, words in OUTCOMES.items())
-    result.notes.append(f"Of {len(tasks)} replies {', '.join(f'{count} {words}' for count, words in told)}.")
+    result.notes.append(f"Of {len(outcomes)} replies {', '.join(f'{count} {words}' for count, words in told)}.")
     return result
 
 

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from zhllm.errors import DataError
 from zhllm.evals.intervals import Score, mean_score
 from zhllm.evals.questions import Question, is_right
+from zhllm.evals.too_long import check_too_long
 from zhllm.infer.engine import open_engine
 from zhllm.infer.sampling import Sampling
-from zhllm.infer.writing import LocalEngine
+from zhllm.infer.writing import Engine
 from zhllm.page import visible
 from zhllm.progress import bar, say
 from zhllm.stages._evaluate_config import EvaluateConfig
@@ -105,17 +105,28 @@ def digest_of(*parts: Any) -> str:
 
 def questions(config: EvaluateConfig, subject: Subject, asked: Sequence[Question]) -> TaskResult:
     """Greedy answers to a question set; one is right when it holds an accepted form of the answer."""
-    replies = answers(config, subject, [question.question for question in asked])
-    hits = [is_right(question, reply) for question, reply in zip(asked, replies, strict=True)]
+    found = answers(config, subject, [q.question for q in asked])
+    hits = {i: is_right(asked[i], reply) for i, reply in found.replies.items()}
     records = [
-        {"id": q.id, "question": q.question, "answers": q.answers, "reply": reply, "right": hit}
-        for q, reply, hit in zip(asked, replies, hits, strict=True)
+        {
+            "id": asked[i].id,
+            "question": asked[i].question,
+            "answers": asked[i].answers,
+            "reply": reply,
+            "right": hits[i],
+        }
+        for i, reply in found.replies.items()
     ]
-    values, same = [float(hit) for hit in hits], [q.question for q in asked]
-    measured = [Measured("accuracy", mean_score(values, clusters=same), values, clusters=same)]
+    records += [
+        {"id": asked[i].id, "question": asked[i].question, "answers": asked[i].answers, "right": None,
+         "too_long_tokens": tokens}
+        for i, tokens in found.too_long.items()
+    ]  # fmt: skip
+    measured = [found.mean("accuracy", [float(hit) for hit in hits.values()], [q.question for q in asked])]
     protocol = written_protocol(config, subject, "questions", [[q.question, q.answers] for q in asked])
     result = TaskResult(measured, protocol, {"questions": len(hits)}, records=records)
-    result.add_repeats(same)
+    found.tell(result, "questions", config.max_tokens)
+    result.add_repeats([asked[i].question for i in hits])
     return result
 
 
@@ -140,28 +151,65 @@ def written_protocol(config: EvaluateConfig, subject: Subject, task: str, asked:
     }  # fmt: skip
 
 
-def answers(config: EvaluateConfig, subject: Subject, asked: Sequence[str]) -> list[str]:
-    """The greedy answer to each question, asked as a chat of one turn; DataError for one that does not fit."""
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered, by the number of the question; `too_long`: the tokens of those that it cannot read.
+
+    `cramped` is how many leave less room than the longest answer may take; `names` is what questions are called.
+    """
+
+    replies: dict[int, str]
+    too_long: dict[int, int]
+    names: Sequence[str]
+    context: int
+    cramped: int
+
+    def mean(self, name: str, values: Sequence[float], asked: Sequence[str]) -> Measured:
+        """The mean over the questions that were answered, those `asked` in the same words counted once."""
+        score = mean_score(values, clusters=[asked[i] for i in self.replies])
+        return Measured(name, score, spread(values, self.too_long, len(asked)), clusters=asked)
+
+    def tell(self, result: TaskResult, items: str, max_tokens: int) -> None:
+        """How many were left out, and how many had little room, where there are some."""
+        result.flat[f"{items}_too_long"] = len(self.too_long)
+        if self.too_long:
+            tell_long(result, [self.names[i] for i in self.too_long], len(self.replies), self.context, items)
+        if self.cramped:
+            few = f"{self.cramped} of {len(self.replies)} {items}"
+            told = f"{few} leave less than the {max_tokens} tokens of --max-tokens for the answer."
+            say(told)
+            result.notes.append(told)
+
+
+def answers(
+    config: EvaluateConfig, subject: Subject, asked: Sequence[str], names: Sequence[str] | None = None
+) -> Answers:
+    """The greedy answer to each question, asked as a chat of one turn, that leaves room for one.
+
+    `names` is what they are called, else their numbers and first words. DataError where too many leave no room.
+    """
     chats = [[{"role": "user", "content": question}] for question in asked]
     adapters = {} if subject.adapter is None else {ADAPTER: subject.adapter}
     with open_engine(subject.model, fallback_of(config, subject), ANSWERED_AT_ONCE, adapters) as engine:
-        if isinstance(engine, LocalEngine):
-            _check_fit(engine, chats)
-        if not adapters:
-            return engine.answer_many(chats, config.max_tokens)
-        sampling = Sampling(max_tokens=config.max_tokens)
-        with ThreadPoolExecutor(ANSWERED_AT_ONCE) as pool:
-            return list(pool.map(lambda chat: "".join(engine.stream(chat, sampling, ADAPTER)).strip(), chats))
+        tokens = [engine.prompt_tokens(chat) for chat in chats]
+        long = {i: count for i, count in enumerate(tokens) if count >= engine.context}
+        named = names or [f"question {i} ({visible(q[:SHOWN_CHARS])}...)" for i, q in enumerate(asked, 1)]
+        places = [(named[i], count) for i, count in long.items()]
+        check_too_long(places, len(asked), config.max_too_long, f"{engine.context} with its answer", "the prompt")
+        fitting = [i for i in range(len(asked)) if i not in long]
+        cramped = sum(tokens[i] + config.max_tokens > engine.context for i in fitting)
+        replies = _answered(config, engine, [chats[i] for i in fitting], ADAPTER if adapters else None)
+        return Answers(dict(zip(fitting, replies, strict=True)), long, named, engine.context, cramped)
 
 
-def _check_fit(engine: LocalEngine, chats: Sequence[Sequence[dict[str, str]]]) -> None:
-    """DataError with the number and the words of the first question that leaves no room for an answer."""
-    for number, chat in enumerate(chats, 1):
-        try:
-            engine.chat_prompt(chat)
-        except DataError as error:
-            words = visible(chat[0]["content"][:SHOWN_CHARS])
-            raise DataError(f"question {number} ({words}...): {error}") from None
+def _answered(
+    config: EvaluateConfig, engine: Engine, chats: Sequence[Sequence[dict[str, str]]], adapter: str | None
+) -> list[str]:
+    if adapter is None:
+        return engine.answer_many(chats, config.max_tokens)
+    sampling = Sampling(max_tokens=config.max_tokens)
+    with ThreadPoolExecutor(ANSWERED_AT_ONCE) as pool:
+        return list(pool.map(lambda chat: "".join(engine.stream(chat, sampling, adapter)).strip(), chats))
 
 
 def fallback_of(config: EvaluateConfig, subject: Subject) -> str | None:
