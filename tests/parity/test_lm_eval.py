@@ -237,12 +237,14 @@ def test_the_tasks_of_the_documentation_are_known_to_lm_eval() -> None:
 
 
 def test_the_command_prints_its_table_and_nothing_of_lm_eval(
-    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A perplexity of a random model has no end of digits, and lm-eval prints that it bootstraps one."""
+    """A perplexity of a random model has no end of digits, lm-eval prints that it bootstraps one, and asks git."""
+    monkeypatch.chdir(tmp_path)
     include = own_tasks(tmp_path / "tasks")
     command = ["evaluate", "--model", str(models["llama-2"]), "--harness", "zh_last_word", "--harness-include"]
-    code, out, err = run([*command, str(include), "-o", str(tmp_path / "out")], capsys)
+    code, out, err = run([*command, str(include), "-o", str(tmp_path / "out")], capfd)
     assert code == 0, err
     assert out.startswith("score ") and "bootstrapping" not in out + err and "it/s]" not in err
+    assert "fatal" not in err, "git says so outside of a repository"
     assert max(map(len, out.splitlines())) < 140 and "harness_zh_last_word_perplexity" in out

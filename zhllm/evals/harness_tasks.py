@@ -73,14 +73,22 @@ def network(allowed: bool) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the bars, the remarks and the prints of lm-eval and datasets: ours say what is going on."""
+    """Without the bars, the remarks and the prints of lm-eval and datasets: ours say what is going on.
+
+    Nor does lm-eval ask git for the commit of the folder that it runs in, whose answer may be "fatal: ...".
+    """
     import datasets
+    import lm_eval.evaluator
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    with redirect_stdout(io.StringIO()), patch.object(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True)):
+    with (
+        redirect_stdout(io.StringIO()),
+        patch.object(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True)),
+        patch.object(lm_eval.evaluator, "get_git_commit_hash", lambda: None, create=True),
+    ):
         yield
 
 
