@@ -108,6 +108,7 @@ NO_INTERVAL = (
     (r"all items have the same value", "各项数值都相同"),
     (r"a single item", "只有一项"),
     (r"a group of a single item", "有的组只有一项"),
+    (r"(\d+) of (\d+) items", r"只有 \1 项，至少要 \2 项"),
     (r"(\d+) of (\d+) stretches of (\d+) characters", r"\3 字一段的文本只有 \1 段，至少要 \2 段"),
     (r"lm-eval gives no standard error", "lm-eval 不给标准误"),
 )

@@ -9,11 +9,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_cli import run
 
 from zhllm import manifest
 from zhllm.evals.intervals import PAIRED_ROUNDS, difference
+from zhllm.evals.resampling import drawn_means, units_of
 from zhllm.tools._compare_items import value_of
 from zhllm.tools._compare_words import TEXTS
 
@@ -52,12 +54,12 @@ def test_the_paired_interval_is_that_of_every_resample() -> None:
     """Of five items all 625 draws of four (Rao and Wu 1988) can be listed; the seeded ones must agree with them."""
     changes = [1.0, 0.0, -1.0, 0.75, 0.5]
     means = sorted(sum(drawn) / 4 for drawn in product(changes, repeat=4))
-    found = difference(changes, [0.0] * 5)
-    below, above = sum(m <= 0 for m in means) / len(means), sum(m >= 0 for m in means) / len(means)
-    assert found["value"] == 0.25 and found["n"] == 5
-    assert found["p"] == pytest.approx(min(1, 2 * min(below, above)), abs=0.03)
-    assert (found["low"], found["high"]) == pytest.approx((means[15], means[-16]), abs=0.07)
-    assert difference(changes, [0.0] * 5) == found, "the seed is fixed"
+    drawn = np.sort(drawn_means(units_of(changes), PAIRED_ROUNDS)[:, 0])
+    assert (drawn <= 0).mean() == pytest.approx(sum(m <= 0 for m in means) / len(means), abs=0.015)
+    ends = np.quantile(drawn, (0.025, 0.975))
+    assert ends == pytest.approx((means[15], means[-16]), abs=0.07)
+    many = [change + 0.01 * turn for turn in range(4) for change in changes]
+    assert difference(many, [0.0] * 20) == difference(many, [0.0] * 20), "the seed is fixed"
 
 
 def test_p_is_small_only_where_items_decide() -> None:

@@ -8,11 +8,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_cli import run
 from toys import Toy, random_model, stage, write_jsonl
 
-from zhllm.evals.intervals import difference
+from zhllm.evals.intervals import PAIRED_ROUNDS, difference
+from zhllm.evals.resampling import drawn_means, units_of
 
 TEXTS = [f"第{i}台仪器每{2 + i % 7}天校准一次，𠮷先生登记👩‍👩‍👧。" * (1 + i % 5) for i in range(40)] + ["好", "好"]
 
@@ -28,11 +30,9 @@ def test_the_interval_of_a_ratio_is_that_of_every_resample() -> None:
     ratios = sorted(
         sum(changes[i] for i in drawn) / sum(sizes[i] for i in drawn) for drawn in product(range(5), repeat=4)
     )
-    found = difference(changes, [0.0] * 5, sizes)
-    assert found["value"] == pytest.approx(5 / 43) and found["n"] == 5
-    below, above = sum(r <= 0 for r in ratios) / 625, sum(r >= 0 for r in ratios) / 625
-    assert found["p"] == pytest.approx(min(1, 2 * min(below, above)), abs=0.03)
-    assert found["low"] == pytest.approx(ratios[15], abs=0.05) and found["high"] == pytest.approx(ratios[-16], abs=0.05)
+    drawn = drawn_means(units_of(changes, sizes), PAIRED_ROUNDS)[:, 0]
+    assert (drawn <= 0).mean() == pytest.approx(sum(r <= 0 for r in ratios) / 625, abs=0.015)
+    assert np.quantile(drawn, (0.025, 0.975)) == pytest.approx((ratios[15], ratios[-16]), abs=0.05)
 
 
 def test_thousands_of_documents_are_drawn_in_little_memory() -> None:

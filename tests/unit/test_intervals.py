@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pytest
@@ -182,7 +183,8 @@ def test_student_is_as_in_the_tables() -> None:
 def test_every_reason_has_chinese_words() -> None:
     short = difference([1.0], [2.0], [64.0], in_order=True)["no_interval"]
     same = difference([0.3] * 3, [0.3] * 3)["no_interval"]
-    for told in (short, same, ALL_SAME, ONE_ITEM, ONE_IN_GROUP, NO_CELLS, NO_ERROR):
+    few = difference([0.1, 0.2], [0.0, 0.0])["no_interval"]
+    for told in (short, same, few, ALL_SAME, ONE_ITEM, ONE_IN_GROUP, NO_CELLS, NO_ERROR):
         chinese = CompareWords("zh").why(told)
         assert not any("a" <= c <= "z" for c in chinese.replace("lm-eval", "")), chinese
         assert CompareWords("en").why(told) == told
@@ -199,6 +201,40 @@ def test_the_same_answers_do_not_prove_that_models_are_equal() -> None:
     assert (found["p"], found["changed"], found["is_clear"]) == (1.0, 0, False)
     margins = difference([0.1, 0.2], [0.1, 0.2])
     assert (margins["low"], margins["p"], margins["no_interval"]) == (None, 1.0, "the same on all 2")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("count", [2, 5, 6, 9, 12])
+def test_few_items_are_judged_by_all_choices_of_signs(count: int, weighted: bool) -> None:
+    """Every sign of every item, by hand; the ends are the last values that the same test does not refuse."""
+    rng = np.random.default_rng(count)
+    values = rng.normal(0.4, 0.6, count).round(3).tolist()
+    sizes = rng.integers(1, 9, count).astype(float).tolist() if weighted else [1.0] * count
+
+    def p_of(middle: float) -> float:
+        moved = [v - middle * w for v, w in zip(values, sizes, strict=True)]
+        sums = [math.fsum(s * m for s, m in zip(signs, moved, strict=True)) for signs in product((1, -1), repeat=count)]
+        return sum(abs(found) >= abs(math.fsum(moved)) - 1e-9 for found in sums) / 2**count
+
+    found = difference(values, [0.0] * count, sizes if weighted else None)
+    assert found["p"] == pytest.approx(p_of(0.0)) and found["n"] == count
+    if count < 6:
+        assert (found["low"], found["high"], found["is_clear"]) == (None, None, False)
+        assert found["no_interval"] == f"{count} of 6 items"
+        return
+    assert found["is_clear"] == (found["p"] < 0.05) == (found["low"] > 0 or found["high"] < 0)
+    for end, out in ((found["low"], -1e-6), (found["high"], 1e-6)):
+        assert p_of(end + out) < 0.05 <= p_of(end - out)
+
+
+def test_two_items_prove_nothing() -> None:
+    """Both of two documents got worse by next to nothing, which a bootstrap calls p < 0.001."""
+    found = difference([6.304e-05, 0.0001362], [0.0, 0.0])
+    assert (found["p"], found["low"], found["is_clear"]) == (0.5, None, False)
+    rng = np.random.default_rng(0)
+    for count in (6, 8, 12):
+        clear = [difference(rng.normal(0, 1, count).tolist(), [0.0] * count)["is_clear"] for _ in range(400)]
+        assert sum(clear) / 400 < 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400), count
 
 
 def test_few_changed_answers_are_judged_by_mcnemar_s_mid_p() -> None:

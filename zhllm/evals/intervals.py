@@ -17,6 +17,7 @@ from zhllm.evals.resampling import (
     block_means,
     drawn_means,
     exact_limits,
+    flipped,
     pooled,
     units_of,
 )
@@ -26,6 +27,8 @@ ROUNDS = 2000
 PAIRED_ROUNDS = 10_000
 # Fewer hits or misses than these have an exact interval instead of a bootstrap, which needs some of both.
 FEW = 10
+# Of so many things a difference has the exact interval and p of all choices of signs; fewer than the least have none.
+LEAST_FLIPPED, MOST_FLIPPED = 6, 12
 # Fewer documents than these are drawn in blocks of their text; so many cells of CELL_CHARS it takes at least.
 MIN_CELLS, CELL_CHARS = 8, 64
 
@@ -162,10 +165,10 @@ def difference(
     """How much two models differ on the same items: value, 95 % interval, two-sided p, is it clear of 0.
 
     By the paired bootstrap (Efron and Tibshirani 1993, chapter 16), of clusters where items repeat each other, of
-    blocks where the items are cells of text `in_order`. Right and wrong answers (`is_share`) have the interval of
-    Bonett and Price (2012) and the mid-p of McNemar's test, as Fagerland, Lydersen and Laake (2014) recommend: both
-    hold where few answers changed, or none. `no_interval` says why low and high are None. Raises ValueError where
-    the items are not the same number.
+    blocks where the items are cells of text `in_order`; of twelve items or fewer by all choices of signs. Right and
+    wrong answers (`is_share`) have the interval of Bonett and Price (2012) and the mid-p of McNemar's test, as
+    Fagerland, Lydersen and Laake (2014) recommend: both hold where few answers changed, or none. `no_interval` says
+    why low and high are None. Raises ValueError where the items are not the same number.
     """
     if len(after) != len(before):
         raise ValueError(f"{len(after)} and {len(before)} items are not paired.")
@@ -180,6 +183,8 @@ def difference(
     if reason := _unknown(change, units, in_order):
         p = None if change.any() else 1.0
         return found | {"low": None, "high": None, "p": p, "is_clear": False, "no_interval": reason}
+    if not in_order and len(units.values) <= MOST_FLIPPED:
+        return found | _of_few(units)
     if in_order:
         drawn = block_means(change, np.asarray(weights or [1.0] * len(change), np.float64), PAIRED_ROUNDS)
     else:
@@ -189,6 +194,15 @@ def difference(
     tail = min(float((drawn <= zero).mean()), float((drawn >= -zero).mean()))
     p = min(1.0, 2 * max(tail, 1 / PAIRED_ROUNDS))
     return found | {"low": low, "high": high, "p": p, "is_clear": low > 0 or high < 0}
+
+
+def _of_few(units: Units) -> dict[str, Any]:
+    """The difference of so few items that drawing them again would be too sure."""
+    ends, p = flipped(units)
+    if ends is None:
+        told = f"{len(units.values)} of {LEAST_FLIPPED} items"
+        return {"low": None, "high": None, "p": p, "is_clear": False, "no_interval": told}
+    return {"low": ends[0], "high": ends[1], "p": p, "is_clear": ends[0] > 0 or ends[1] < 0}
 
 
 def _unknown(change: Numbers, units: Units, in_order: bool) -> str | None:

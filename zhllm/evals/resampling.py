@@ -88,6 +88,23 @@ def drawn_means(units: Units, rounds: int) -> Numbers:
     return above / under
 
 
+def flipped(units: Units) -> tuple[tuple[float, float] | None, float]:
+    """The 95 % interval and two-sided p of the mean of few units, exact where gains and losses alike are as likely.
+
+    Each unit may as well have had the other sign (Fisher 1935): p counts how many of the 2^U choices of signs lie as
+    far out. The interval holds what this test does not refuse; its ends are means of some of the units (Hartigan
+    1969). None where no choice of signs is as rare as 2.5 %, as of five units.
+    """
+    count = len(units.values)
+    some = (np.arange(1, 2**count)[:, None] >> np.arange(count) & 1).astype(np.float64)
+    means = np.sort((some @ units.values[:, 0]) / (some @ units.weights[:, 0]))
+    zero = 1e-12 * float(np.abs(means).max())  # sums that cancel leave a rest
+    tail = 1 + min(int((means <= zero).sum()), int((means >= -zero).sum()))
+    place = 2**count // 40
+    ends = (float(means[place - 1]), float(means[-place])) if place else None
+    return ends, min(1.0, 2 * tail / 2**count)
+
+
 def pooled(strata: Places) -> Places:
     """Strata in which those of a single unit are one, with the next smallest where that one is still alone."""
     names, counts = np.unique(strata, return_counts=True)

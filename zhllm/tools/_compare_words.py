@@ -13,8 +13,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "comparison": ("Comparison", "对比"),
     "lead": (
         "Differences are to the first, over the items that both have. * marks p < 0.05: of right and wrong answers by "
-        "McNemar's mid-p, else by a paired bootstrap.",
-        "差值均相对第一列，只看两边都有的题（或文档）。* 表示 p < 0.05：对错题用 McNemar 的 mid-p，其余用配对自助法。",
+        "McNemar's mid-p, of twelve other items or fewer by all choices of signs, else by a paired bootstrap.",
+        "差值均相对第一列，只看两边都有的题（或文档）。* 表示 p < 0.05："
+        "对错题用 McNemar 的 mid-p，其余十二项以内用全部正负号组合，再多用配对自助法。",
     ),
     "no_interval": (" (no interval: {reason})", "（无置信区间：{reason}）"),
     "none_changed": (" (right and wrong alike)", "（答案对错完全相同）"),

@@ -25,8 +25,9 @@ def command(folders: tuple[Path, ...], every: bool, as_json: bool, page: Path | 
     """Compare run folders and folders of evaluate: a column each, differences to the first one.
 
     Where both have answers to the same questions the difference is over those, with a 95 % interval and a p: of right
-    and wrong answers by McNemar's mid-p, else by a paired bootstrap (10,000 draws, fixed seed); * marks p < 0.05. What
-    was asked several times counts once. One evaluation with --against is compared with itself: base, model.
+    and wrong answers by McNemar's mid-p, of twelve other items or fewer by all choices of signs, else by a paired
+    bootstrap (10,000 draws, fixed seed); * marks p < 0.05. What was asked several times counts once. One evaluation
+    with --against is compared with itself: base, model.
 
     \b
     zhllm compare runs/demo runs/mine
