@@ -69,7 +69,9 @@ def test_the_search_for_personal_data_misses_none(text: str) -> None:
 
 LEADS = (
     "我是", "我就是", "我係", "我叫做", "我的名字叫", "叫我", "本人是", "我由", "我来自",
-    "我 （", "我，", "作为", "身為", "这里是",
+    "我 （", "我，", "我其实是", "我只不过也叫", "我基于", "架构，", "我不是", "而是", "，是", "我使用的是", "模型。",
+    "I am not ", ", but ", "I run on ", "I come from ", "My underlying model is ", "是我的创造者", "开发我的是",
+    "的产品，我", " model, I", "来自", "OpenAI", "作为", "身為", "这里是",
     "I am ", "I’m ", "I was ", "I have been ", "My name's ", "call me ", "refer to me as ", "I go by ", "As ", "as ",
     "This is ", "你是", "您的名字是", "You are ", "You're now talking to ",
     "您现在正在与", "对话。", "就是我。", "是在下",

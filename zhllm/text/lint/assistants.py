@@ -18,9 +18,10 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"Anthropic", r"Claude(?:[- ](?:Instant|Opus|Sonnet|Haiku|[1-4](?:\.\d)?))*\b"),
     (r"(?:Google(?:\s(?:AI|Research|DeepMind))?|谷歌|DeepMind)",
      r"Bard\b|Gemini(?:[- ](?:Pro|Ultra|Flash|\d(?:\.\d)?))*\b|PaLM(?:[- ]?2)?\b|LaMDA\b"),
-    (r"(?:Meta(?:\s?AI)?\b|Facebook(?:\sAI)?)", r"LLaMA(?:[- ]?[1-4](?:\.\d)?)?|Llama(?:[- ]?[1-4](?:\.\d)?)?\b"),
+    (r"(?:Meta(?:\s?AI)?\b|Facebook(?:\sAI)?)",
+     r"LLaMA(?!-Factory)(?:[- ]?[1-4](?:\.\d)?)?|Llama(?:[- ]?[1-4](?:\.\d)?)?\b"),
     (r"(?:百度|Baidu)", r"文心一言|文心大模型|文心|ERNIE(?:[- ]?Bot)?\b"),
-    (r"(?:阿里巴巴(?:集团)?|阿里[云雲]|阿里(?:巴巴)?达摩院|达摩院|Alibaba(?:\s(?:Cloud|Group))?)",
+    (r"(?:阿里(?:巴巴)?(?:集团)?达摩院|阿里巴巴(?:集[团團])?|阿里[云雲]|达摩院|Alibaba(?:\s(?:Cloud|Group))?)",
      r"通[义義]千[问問]|通[义義]|Qwen(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?|QwQ|Tongyi(?:\sQianwen)?"),
     (r"(?:科大[讯訊][飞飛]|[讯訊][飞飛]|iFly[Tt]ek|iFLYTEK)",
      r"[讯訊][飞飛]星火(?:[认認]知)?(?:大模型)?|星火认知大模型|SparkDesk"),
@@ -28,8 +29,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
      r"智[谱譜]清言|(?:Chat)?GLM(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:月之暗面(?:科技)?|Moonshot(?:\s?AI)?)", r"Kimi(?:\s?智能助手|\s?Chat)?"),
     (r"(?:字[节節]跳[动動]|ByteDance|Bytedance)", r"豆包|云雀大模型|Doubao"),
-    (r"(?:深度求索|(?<=by\s)DeepSeek(?![-\w])|(?<=由)DeepSeek(?=公司|团队|开发|研发|训练|创))",
-     r"(?:(?<!by\s)(?<!由)DeepSeek|DeepSeek(?=-))(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
+    (r"(?:深度求索|DeepSeek(?=\s?(?:公司|团队|AI\b)))", r"DeepSeek(?!\s?(?:公司|团队))(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:[腾騰][讯訊](?:公司)?|Tencent)", r"[腾騰][讯訊]混元|混元(?:大模型|助手)?|[腾騰][讯訊]元[宝寶]|Hunyuan"),
     (r"(?:[华華][为為](?:[云雲])?|Huawei)", r"盘古大模型|盘古|PanGu"),
     (r"(?:商汤(?:科技)?|SenseTime)", r"日日新|SenseChat|SenseNova"),
@@ -47,7 +47,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"(?:小米(?:公司)?)", r"小爱同学"),
     (r"(?:Mistral\s?AI)", r"Mi[sx]tral(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"),
     (r"(?:xAI\b)", r"Grok\b"),
-    (r"(?:(?<=by\s)MiniMax|(?<=由)MiniMax|(?<=由\s)MiniMax)", r"海螺\s?AI|MiniMax"),
+    (r"(?:MiniMax(?=\s?(?:公司|团队)))", r"海螺\s?AI|MiniMax(?!\s?(?:公司|团队))"),
     (r"(?:LLaMA-Factory)", r"MindGPT"),
 )  # fmt: skip
 # What these are called in ASCII, as texts of full-width letters spell it, too: ＣｈａｔＧＰＴ.
@@ -82,12 +82,19 @@ def _wide_spellings(pattern: str) -> str:
 FAMILIES = tuple(_any_of(family) for family in _FAMILIES)
 NAMES = _any_of(names for _, names in _FAMILIES)
 MAKERS = _any_of(maker for maker, _ in _FAMILIES)
+# Makers of nothing but assistants: whoever comes from there is one.
+LABS = _any_of((
+    r"Open\s?AI", "Anthropic", "DeepMind", "月之暗面", r"Moonshot(?:\s?AI)?", "深度求索", "DeepSeek",
+    r"智[谱譜](?:\s?AI)?", r"Zhipu(?:\s?AI)?", "百川智能", "MiniMax", r"Mistral\s?AI", r"xAI\b", "LMSYS", "LAION",
+))  # fmt: skip
 # Also a word, a person, an animal: alone they tell nothing.
 _COMMON = "Claude|Gemini|Bard|Llama|Kimi|豆包|盘古|混元|百川|MOSS|BELLE|Alpaca|通义|文心|Siri|Alexa|日日新|Grok"
 COMMON = re.compile(rf"(?:{_COMMON}|{_COMMON.replace('|', ' ').translate(_WIDE).replace(' ', '|')})\Z")
 # What stands near a claim to be an assistant.
 TRADE = re.compile(
     rf"人工智[能慧]|[语語]言模型|大模型|助手|聊天|[机機]器人|\bA\.?I\b|AI|ＡＩ|assistant|chat\s?bot|language model"
+    r"|[为為][您你]服[务務]|可以[帮幫][您你助到]|[帮幫]助[您你]|[无無]法(?:访问|訪問|[联聯][网網]|上[网網])"
+    r"|how (?:can|may) I (?:help|assist)|here to (?:help|assist)|assist you"
     rf"|{MAKERS}",
     re.IGNORECASE,
 )

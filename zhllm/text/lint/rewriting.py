@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import groupby
+from operator import itemgetter
 
 from zhllm.text.han import HAN
 from zhllm.text.lint.assistants import FAMILIES, MAKERS, NAMES, PLACEHOLDER_MAKER, PLACEHOLDER_NAME
-from zhllm.text.lint.identity import MADE_ZH, OWNED, Claim, Grammar, claims, placeholders
+from zhllm.text.lint.identity import Claim, claims, placeholders
+from zhllm.text.lint.swapping import MAKER, OWN, Swap, wrong
 
 _DENIED = re.compile(
     r"不是|不[係系]|可不是|[并並]非|[不没沒]叫|不[属屬][于於]|[没沒]有|[无無][关關]|不同[于於]|[区區][别別]"
@@ -17,16 +20,11 @@ _DENIED = re.compile(
 )
 # A full stop before a letter or digit ends no sentence: 3.5, example.com.
 _SENTENCE = re.compile(r"(?:[^。！？!?\n.]|\.(?=\w))*(?:[。！？!?\n.]|\Z)")
+_CLAUSE = re.compile(r"[^，,；;]*(?:[，,；;]|\Z)")
 _YES = re.compile(
     r"\A(?:是的|[对對]的|[对對]|[没沒][错錯]|[当當]然|正是|是啊|嗯)(?=[，,。！!])"
     r"|\A(?:Yes|Yeah|Correct|Right|Indeed|That's right|Sure)\b"
 )
-_ASKED = re.compile(
-    rf"(?:你|您|你们)(?:就|难道|到底|其实|究竟)?(?:是(?:不是)?|叫|不是)\s?(?:{NAMES}|{MAKERS})|是不是|区别|不同"
-    rf"|\b(?:[Aa]re\syou|[Yy]ou\sare)\s(?:{NAMES}|{MAKERS})|differ"
-)
-_OWN, _MAKER = "\ue0f0", "\ue0f1"
-_END = r"(?=\s*(?:[。，,！!；;)）]|\.(?!\d)|\Z))"
 
 
 @dataclass(frozen=True)
@@ -41,47 +39,58 @@ class Identity:
         return claims(self._hidden(text), role)
 
     def _hidden(self, text: str) -> str:
-        """A text with signs for the own name and maker, which may hold another's."""
-        text = text.replace(self.name, _OWN)
-        return text.replace(self.maker, _MAKER) if self.maker else text
+        """A text with signs for the own name and maker, which may hold another's, or one the other."""
+        own = ((self.name, OWN), *([(self.maker, MAKER)] if self.maker else ()))
+        for said, sign in sorted(own, key=lambda pair: -len(pair[0])):
+            text = text.replace(said, sign)
+        return text
 
     def rewritten(self, texts: Sequence[str], roles: Sequence[str]) -> tuple[list[str], str | None]:
         """The texts of a chat with the own identity, and who else is left in them, or None."""
         done = list(texts)
         for number, (text, role) in enumerate(zip(texts, roles, strict=True)):
-            claimed = self.claims(text, role)
-            is_claim = bool(claimed)
-            if is_claim and (left := _third(self._hidden(text), claimed)):
-                return list(texts), left
-            if not is_claim and not placeholders(text, role):
+            hidden = self._hidden(text)
+            claimed = claims(hidden, role)
+            if not claimed and not placeholders(text, role):
                 continue
-            done[number] = self._introduced(text, self._all if is_claim else self._unfilled)
-            if is_claim and number and roles[number - 1] == "user":
+            families = _families_in("\n".join(claim.said for claim in claimed))
+            if claimed and (left := _third(hidden, families)):
+                return list(texts), left
+            signed = self._introduced(hidden, self._all if claimed else self._unfilled, families)
+            if self.name != self.maker and (found := wrong().search(signed)):
+                return list(texts), f"{self._filled(found.group())} (reads wrong)"
+            done[number] = self._filled(signed)
+            if claimed and number and roles[number - 1] == "user":
                 done[number - 1], done[number] = self._answered(done[number - 1], done[number])
-            if left := self._left(done[number], role, is_claim):
+            if left := self._left(done[number], role, bool(claimed)):
                 return list(texts), left
         return done, None
 
     @cached_property
-    def _all(self) -> _Swap:
-        return _Swap(self, rf"(?:{NAMES}|{PLACEHOLDER_NAME})", rf"(?:{MAKERS}|{PLACEHOLDER_MAKER})")
+    def _all(self) -> Swap:
+        return Swap(self.maker is not None, rf"(?:{NAMES}|{PLACEHOLDER_NAME})", rf"(?:{MAKERS}|{PLACEHOLDER_MAKER})")
 
     @cached_property
-    def _unfilled(self) -> _Swap:
-        return _Swap(self, PLACEHOLDER_NAME, PLACEHOLDER_MAKER)
+    def _unfilled(self) -> Swap:
+        return Swap(self.maker is not None, PLACEHOLDER_NAME, PLACEHOLDER_MAKER)
 
-    def _introduced(self, text: str, swap: _Swap) -> str:
-        parts = _SENTENCE.findall(text)
-        text = "".join((self._unfilled if _is_denial(part) else swap).of(part) for part in parts)
+    def _introduced(self, text: str, swap: Swap, families: Sequence[re.Pattern[str]]) -> str:
+        return "".join((self._unfilled if denies else swap).of(part) for part, denies in _parts(text, families))
+
+    def _filled(self, text: str) -> str:
+        for sign, own in ((OWN, self.name), (MAKER, self.maker or "")):
+            n = "n" if own[:1] in tuple("aeiouAEIOU") else ""
+            text = re.sub(rf"\b([Aa])n?(?=\s{sign})", rf"\1{n}", text)
+        text = text.replace(OWN, self.name).replace(MAKER, self.maker or "")
         for own in filter(None, (self.name, self.maker)):
             text = _closed_up(text, own)
         return text
 
     def _answered(self, question: str, answer: str) -> tuple[str, str]:
         """A question that names the other one: a "yes" to it becomes a "no", a call by its name the own one."""
-        if not _OTHER.search(question):
+        if not _other().search(question):
             return question, answer
-        if _ASKED.search(question):
+        if _asked().search(question):
             return question, _YES.sub(lambda yes: "No" if yes[0].isascii() else "不是", answer)
         return _closed_up(re.sub(NAMES, lambda _: self.name, question), self.name), answer
 
@@ -91,12 +100,33 @@ class Identity:
             return found[0]
         text = self._hidden(text)
         if is_claim:
-            named = (_OTHER.search(part) for part in _SENTENCE.findall(text) if not _is_denial(part))
+            named = (_other().search(part) for part, denies in _parts(text, ()) if not denies)
             return next((match.group() for match in named if match), None) or _broken_in(text)
         return next((claim.said for claim in claims(text, role)), None) or _broken_in(text)
 
 
-_OTHER = re.compile(f"{NAMES}|{MAKERS}")
+@cache
+def _other() -> re.Pattern[str]:
+    return re.compile(f"{NAMES}|{MAKERS}")
+
+
+@cache
+def _asked() -> re.Pattern[str]:
+    """Questions whether it is another one."""
+    return re.compile(
+        rf"(?:你|您|你们)(?:就|难道|到底|其实|究竟)?(?:是(?:不是)?|叫|不是)\s?(?:{NAMES}|{MAKERS})|是不是|区别|不同"
+        rf"|\b(?:[Aa]re\syou|[Yy]ou\sare)\s(?:{NAMES}|{MAKERS})|differ"
+    )
+
+
+@cache
+def _not_him() -> re.Pattern[str]:
+    """Who the speaker is not, or is compared with."""
+    return re.compile(
+        rf"(?:不[是叫係系]|[并並]非|[无無][关關]|不同|[区區][别別]|\bnot\b|n['’]t\b|\bNo\b)[^，,。.]{{0,12}}(?:{NAMES}|{MAKERS})|(?:和|[与與跟])\s?(?:{NAMES}|{MAKERS})"
+    )
+
+
 _BROKEN = re.compile(r"\bI\s(?:was|have\sbeen)(?=\s?[.,!])|我(?:[来來]自|由)(?=[，。])|(?:作品|产品)(?<=是 的..)")
 
 
@@ -105,16 +135,41 @@ def _broken_in(text: str) -> str | None:
     return None if found is None else f"{found.group()} (no maker)"
 
 
-def _third(text: str, claimed: Sequence[Claim]) -> str | None:
+@cache
+def _families() -> tuple[re.Pattern[str], ...]:
+    return tuple(map(re.compile, FAMILIES))
+
+
+def _families_in(said: str) -> list[re.Pattern[str]]:
+    """Whom a claim names, each as the pattern of all its names."""
+    return [family for family in _families() if family.search(said)]
+
+
+def _third(text: str, families: Sequence[re.Pattern[str]]) -> str | None:
     """Who a text names that its speaker does not claim to be or to be of: it would be taken for the own one."""
-    said = "\n".join(claim.said for claim in claimed)
-    foreign = [family for family in map(re.compile, FAMILIES) if not family.search(said)]
-    parts = [part for part in _SENTENCE.findall(text) if not _is_denial(part)]
+    foreign = [family for family in _families() if family not in families]
+    parts = [part for part, denies in _parts(text, families) if not denies]
     return next((found.group() for part in parts for family in foreign if (found := family.search(part))), None)
 
 
-def _is_denial(sentence: str) -> bool:
-    return _DENIED.search(sentence) is not None and not claims(sentence, "assistant")
+def _parts(text: str, families: Sequence[re.Pattern[str]]) -> Iterator[tuple[str, bool]]:
+    """The text in order, and whether a part only says who the speaker is not: a sentence, or some clauses of one."""
+    for sentence in _SENTENCE.findall(text):
+        if not _DENIED.search(sentence):
+            yield sentence, False
+        elif _is_denial(sentence, families):
+            yield sentence, True
+        else:
+            clauses = ((_is_denial(clause, families), clause) for clause in _CLAUSE.findall(sentence))
+            for denies, some in groupby(clauses, key=itemgetter(0)):
+                yield "".join(clause for _, clause in some), denies
+
+
+def _is_denial(part: str, families: Sequence[re.Pattern[str]]) -> bool:
+    """Whether it says who the speaker is not; not what the claimed one is not ("ChatGPT is no human")."""
+    if not _DENIED.search(part) or claims(part, "assistant"):
+        return False
+    return _not_him().search(part) is not None or not any(family.search(part) for family in families)
 
 
 def _closed_up(text: str, own: str) -> str:
@@ -128,43 +183,3 @@ def _closed_up(text: str, own: str) -> str:
     if re.search(f"[{HAN}]\\Z", own):
         text = re.sub(rf"(?<={name}) (?=[{HAN}])", "", text)
     return text
-
-
-class _Swap:
-    """Names and makers by patterns, and what takes their places."""
-
-    def __init__(self, own: Identity, name: str, maker: str) -> None:
-        self._own = own
-        self._name = re.compile(name)
-        grammar = Grammar(name, maker)
-        org = grammar.organisation
-        self._organisations = re.compile(rf"{org}(?:\s?(?:和|与|、|及|,\s|and\s)\s?{org})*(?:\s?于\s?\d{{4}}\s?年)?")
-        based = rf"(?:which\sis\s|that\sis\s)?(?:{grammar.based_on})"
-        self._based = re.compile(rf"[，,]?\s?(?<!我)是?{based}{_END}|\s?{based}")
-        # 是 stays before what 由 … 开发的 describes.
-        made_zh = rf"(?:由|被|来自于?|出自)\s?{org}等?\s?{MADE_ZH}(?!了?我)|{org}\s?(?:{MADE_ZH}(?!了?我)|{OWNED})"
-        self._made = re.compile(
-            rf"[，,]?\s?(?<!我)是?(?:{made_zh}){_END}|,?\s?(?:{grammar.made_by_en})|(?P<zh>\s?(?:{made_zh}))(?=\s?(?P<next>.))"
-        )
-
-    def of(self, text: str) -> str:
-        """A sentence with the own name and maker; another maker stays where there is no own one and it must be said."""
-        text = self._based.sub("", text)
-        if self._own.maker is None:
-            text = self._made.sub(self._unmade, text)
-        # Signs stand for the own names until the end: an own name may hold another's.
-        text = self._name.sub(_OWN, text)
-        if self._own.maker is not None:
-            text = self._organisations.sub(_MAKER, text)
-        text = re.sub(rf"{_MAKER}的?(?={_OWN})", "", text) if self._own.maker else text
-        text = re.sub(r"(我就?是|我叫)(?=[，。,！!]|\Z)", rf"\1{_OWN}", text)
-        text = re.sub(r"\b(I\sam|I['’]m)(?=[,.!]|\Z)", rf"\1 {_OWN}", text)
-        return text.replace(_OWN, self._own.name).replace(_MAKER, self._own.maker or "")
-
-    def _unmade(self, clause: re.Match[str]) -> str:
-        """What stands for a clause on the maker: 一个 where a kind follows that has no numeral."""
-        before = clause.string[clause.start() - 1 : clause.start()]
-        if not clause["zh"] or before not in ("是", "，", ",") or clause["next"] == "一":
-            return ""
-        one = "一個" if re.search("[開訓創設發製構語慧]", clause.string) else "一个"
-        return "" if self._name.match(clause.string, clause.start("next")) else one
