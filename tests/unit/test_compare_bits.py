@@ -72,6 +72,22 @@ def test_documents_are_paired_by_their_text(toy: Toy, tmp_path: Path, capsys: py
     assert code == 0 and "p < 0.001 *, n = 42" in out
 
 
+def test_the_same_files_are_the_same_data_by_file_or_by_folder(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also the table of sources, where another task of one evaluation reads more."""
+    (folder := tmp_path / "文").mkdir()
+    files = [folder / f"{i}.txt" for i in range(2)]
+    for file, text in zip(files, TEXTS, strict=False):
+        file.write_text(text, encoding="utf-8")
+    asked = write_jsonl(tmp_path / "q.jsonl", [{"question": "样品在哪里？", "answer": "答"}])
+    one = stage("evaluate", tmp_path / "one", model=toy.resized, task=["bits"], data=files)
+    two = stage("evaluate", tmp_path / "two", model=toy.resized, task=["bits", "questions"], data=[folder, asked],
+                prompt_format="plain", max_tokens=2)  # fmt: skip
+    code, out, err = run(["compare", str(one), str(two)], capsys)
+    assert code == 0 and "0.txt sources" in out and "measured on other data" not in err
+
+
 def test_a_planted_difference_is_found_and_luck_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """0.02 bits a character better on each of 60 documents, in noise that is the same for both; and noise alone."""
     from test_compare import evaluated

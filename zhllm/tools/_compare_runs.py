@@ -22,6 +22,8 @@ from zhllm.tools._report_run import Run, Step, read_run
 from zhllm.tools._report_scores import ROLES, Score, read_differences, read_hashes, read_scores
 from zhllm.tools._report_words import is_number
 
+# The task whose table has a title of its own.
+_TABLES = {"sources": "bits"}
 # What a number is of: "" or a step, a task ("" for a step's metric), the part, the measure.
 Key = tuple[str, str, tuple[str, ...], str]
 
@@ -81,8 +83,9 @@ def _data(keys: Iterable[Key], digests: tuple[str, ...], hashes: Mapping[str, st
     """What each number was measured on: the hash of its task, else the digests of all data of the evaluation."""
     found = {}
     for key in keys:
-        # The tables of a task are called after it or one of its measures.
-        task = max((name for name in hashes if key[1].startswith(name)), key=len, default="")
+        # The tables of a task are called after it or one of its measures, or as _TABLES says.
+        title = _TABLES.get(key[1], key[1])
+        task = max((name for name in hashes if title.startswith(name)), key=len, default="")
         found[key] = (hashes[task],) if task else digests
     return found
 
