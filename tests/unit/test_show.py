@@ -157,6 +157,19 @@ def test_the_format_goes_with_the_tokenizer_or_is_asked_for(
     assert code == 2 and "need --tokenizer" in err
 
 
+def test_chats_by_a_sentencepiece_model_alone(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("-n", 2, "--prompt-format", "llama2")
+    whole = show(capsys, toy.chats, "--tokenizer", toy.extended, *asked)
+    (tmp_path / "tokenizer.model").write_bytes((toy.extended / "tokenizer.model").read_bytes())
+    for path in (tmp_path, tmp_path / "tokenizer.model"):
+        assert show(capsys, toy.chats, "--tokenizer", path, *asked) == whole
+    code, _, err = run(["show", str(toy.chats), "--tokenizer", str(tmp_path)], capsys)
+    assert code == 2 and f"--tokenizer {tmp_path}: has no chat template; give --prompt-format" in err
+    (ranks := tmp_path / "x.tiktoken").write_text("YQ== 0\n")
+    code, _, err = run(["show", str(toy.chats), "--tokenizer", str(ranks), "--prompt-format", "llama2"], capsys)
+    assert code == 3 and err.startswith("error: ") and err.count("\n") == 1
+
+
 def test_a_chat_that_is_not_canonical_is_shown_with_why(toy: Toy, tmp_path: Path, capsys: Any) -> None:
     path = write_jsonl(tmp_path / "c.jsonl", [{"messages": CHAT[1:]}, {"messages": CHAT}])
     out = show(capsys, path, "--tokenizer", toy.extended, "--prompt-format", "llama2")

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from zhllm.tools._show_view import Block, Heading, Span, Tokens, Words
 from zhllm.train.chats import Fitting, TokenChat, end_of_turn_id, fit, tokenize
 from zhllm.train.pack.info import STARTS_DTYPE, PackInfo, read_info
 from zhllm.train.pack.store import TokenSet
+from zhllm.vocab.bases import open_base
+from zhllm.vocab.extend import SentencePieceBase
+from zhllm.vocab.hf_files import write_tokenizer
 from zhllm.vocab.token_sizes import token_bytes
 from zhllm.vocab.tokenizer import Tokenizer
 
@@ -81,6 +85,19 @@ def _span(places: Sequence[Place], text: str) -> Span:
     return Span(text, first.kind, f"{'ids' if count > 1 else 'id'} {ids}", count, is_end, first.starts_document)
 
 
+def _written_out(path: Path) -> TemporaryDirectory[str]:
+    """All files of a tokenizer of which there is only the SentencePiece model; DataError for any other."""
+    base = open_base(path)
+    if not isinstance(base, SentencePieceBase):
+        raise DataError(
+            f"--tokenizer {path}: has no tokenizer.json, and is no SentencePiece model. Give a tokenizer directory; "
+            f"zhllm extend-vocab --base {path} writes one."
+        )
+    made = TemporaryDirectory(prefix="zhllm-")
+    write_tokenizer(Path(made.name), base.proto)
+    return made
+
+
 def format_for(folder: Path, name: str | None) -> PromptFormat:
     """The format asked for, or that of the directory's own chat template; ConfigError where there is none."""
     if name is not None:
@@ -97,8 +114,11 @@ class ChatTokens:
     """Chats as `sft` would learn them, with this tokenizer, format and row length (None: nothing is cut)."""
 
     def __init__(self, folder: Path, format_name: str | None, seq_len: int | None) -> None:
-        self.tokenizer = Tokenizer(folder)
         self.format = format_for(folder, format_name)
+        self._made: TemporaryDirectory[str] | None = None
+        if folder.is_file() or not (folder / "tokenizer.json").is_file():
+            self._made = _written_out(folder)
+        self.tokenizer = Tokenizer(folder if self._made is None else Path(self._made.name))
         self.seq_len = seq_len
         self.end_id = end_of_turn_id(self.format, self.tokenizer)
         self._speller = Speller(self.tokenizer)

@@ -119,7 +119,9 @@ def _wish(
     if tokenizer is None and (seq_len is not None or prompt_format is not None):
         raise ConfigError("--seq-len and --prompt-format need --tokenizer: only it knows what a token is.")
     query = Query(count, seed, identity, compiled, reason)
-    folder = tokenizer.parent if tokenizer is not None and tokenizer.is_file() else tokenizer
+    folder = tokenizer
+    if tokenizer is not None and tokenizer.is_file() and (tokenizer.parent / "tokenizer.json").is_file():
+        folder = tokenizer.parent
     return Wish(query, folder, prompt_format, seq_len, only, chars or None, is_json)
 
 
