@@ -88,7 +88,8 @@ _BEHIND = rf"{_ALIAS}{_OF_MAKER}{_ALIAS}{_OF_MAKER}"
 _MORE = rf"(?:{_JOINED}{SIGNS}{_BEHIND}){{0,3}}"
 ORGANISATION = rf"{_BEFORE_MAKER}{SIGNS}{_BEHIND}{_MORE}"
 _UNIT_EN = rf"{SIGNS}{_ALIAS}{_OF_MAKER_EN}{_ALIAS}"
-ORGANISATION_EN = rf"{_BEFORE_MAKER_EN}{_UNIT_EN}(?:(?:,\s|\s|,\s?and\s)?(?:and|&)?\s?(?:the\s)?{_UNIT_EN}){{0,2}}"
+_JOINED_EN = r"(?:,\s|\s|,\s?and\s)?(?:and|&|under|at|of|from)?\s?(?:the\s)?"
+ORGANISATION_EN = rf"{_BEFORE_MAKER_EN}{_UNIT_EN}(?:{_JOINED_EN}{_UNIT_EN}){{0,2}}"
 # 由 … up to the verb.
 BY = "(?:由|被|[来來]自[于於]?|出自)"
 WHO_BY = rf"\s?(?:[来來]自\s?)?{ORGANISATION}等?{_UP_TO_VERB}\s?"
@@ -98,7 +99,7 @@ OWNER_OF_ZH = rf"{_BEFORE_MAKER}{MAKERS}{_BEHIND}{_MORE}"
 OWNED_ZH = rf"{OWNER_OF_ZH}(?:{OWNED}|{_THING_ZH})"
 # Developed by …, based on the … architecture.
 MADE_BY_EN = (
-    rf"(?:(?:that|which|who)\s(?:was|is|has\sbeen)\s)?(?:proudly\s)?{_MADE_EN}(?:,?\s(?:and|&)\s{_MADE_EN})?\sby\s"
+    rf"(?:(?:that|which|who)\s(?:was|is|has\sbeen)\s)?(?:(?:proudly|independently|jointly|originally)\s)?{_MADE_EN}(?:,?\s(?:and|&)\s{_MADE_EN})?\sby\s"
     rf"{ORGANISATION_EN}"
 )
 BASED_ON = (
