@@ -25,7 +25,7 @@ from zhllm.cli import cli
 from zhllm.errors import ConfigError, DataError
 from zhllm.evals.choice import ChoiceProtocol, overall, prompt_of, run_choice, tables, wording_for
 from zhllm.evals.choice_sets import Columns, is_choice_data, read_sets
-from zhllm.evals.intervals import Score, difference, macro_score, mean_score, share_score
+from zhllm.evals.intervals import Score, difference, macro_score, mean_score
 from zhllm.evals.likelihood import Ask, TorchScorer, ask_of
 from zhllm.evals.subjects import known_subjects, mmlu_categories
 from zhllm.model import transformers_model
@@ -347,14 +347,20 @@ def test_scores_of_all_or_none_are_not_certain() -> None:
 
 
 def test_one_rare_hit_is_no_chance() -> None:
-    """Wilson (1927) by hand for 1 of 30, as prop.test(1, 30, correct = FALSE) of R gives it: 0.0059 to 0.1667."""
-    found = share_score([True] + [False] * 29, 0.0)
-    assert (found.low, found.high) == (pytest.approx(0.0059, abs=1e-4), pytest.approx(0.1667, abs=1e-4))
+    """As binom.test(1, 30) of R gives it: 0.0008 to 0.1722."""
+    found = mean_score([1.0] + [0.0] * 29, 0.0)
+    assert (found.low, found.high) == (pytest.approx(0.0008, abs=1e-4), pytest.approx(0.1722, abs=1e-4))
     assert not found.is_chance
-    assert share_score([False] * 30, 0.0).is_chance and share_score([False] * 30).low == 0.0
-    assert share_score([True] * 10).high == 1.0 and share_score([True] * 10).low == pytest.approx(0.7225, abs=1e-4)
+    assert mean_score([0.0] * 30, 0.0).is_chance and mean_score([0.0] * 30).low == 0.0
+    bits = mean_score([0.0] * 8, 1.4, is_share=False)
+    assert (bits.low, bits.high) == (None, None), "eight exposures of no bits are no share of hits"
     with pytest.raises(ValueError, match="no value"):
-        share_score([])
+        mean_score([])
+
+
+def test_a_macro_mean_of_one_subject_is_its_mean() -> None:
+    hits = [1.0] * 4 + [0.0] * 8
+    assert macro_score(hits, ["法"] * 12, 0.25) == mean_score(hits, 0.25)
 
 
 def test_a_macro_mean_weighs_subjects_alike() -> None:

@@ -85,19 +85,21 @@ def mean_score(
     strata: Sequence[str] | None = None,
     weights: Sequence[float] | None = None,
     clusters: Sequence[str] | None = None,
+    is_share: bool = True,
 ) -> Score:
     """The mean with its percentile bootstrap interval (Efron 1979), seeded.
 
     `weights` make it a ratio of sums, sum(value) / sum(weight), as for bits of texts of unlike length. With
     `strata` each is drawn from on its own. Items with the same label of `clusters` repeat each other and are drawn
     together. A share with fewer than ten hits or misses has the exact interval of Clopper and Pearson (1934), so
-    that a small group is compared with chance by the exact binomial test. Raises ValueError where there is no value.
+    that a small group is compared with chance by the exact binomial test; `is_share` is False of values that only
+    happen to be 0 or 1. Raises ValueError where there is no value.
     """
     if not len(values):
         raise ValueError("there is no value to take a mean of.")
     units = units_of(values, weights, clusters, strata)
     value = float(units.values.sum() / units.weights.sum())
-    if weights is None and (limits := _few_limits(units)) is not None:
+    if weights is None and is_share and (limits := _few_limits(units)) is not None:
         return _score(value, limits, len(values), units, chance)
     if len(units.values) == 1:
         return _score(value, ONE_ITEM, len(values), units, chance)
@@ -127,17 +129,6 @@ def too_short(cells: int) -> str:
     return f"{cells} of {MIN_CELLS} stretches of {CELL_CHARS} characters"
 
 
-def share_score(hits: Sequence[bool], chance: float | None = None) -> Score:
-    """The share of hits with Wilson's interval (1927), for what is rare: its low end is 0 only where nothing was hit.
-
-    Resampling one hit in thirty would hold 0 too, as if it might have been none. Raises ValueError without a value.
-    """
-    if not hits:
-        raise ValueError("there is no value to take a share of.")
-    share = sum(hits) / len(hits)
-    return Score(share, *_wilson(share, len(hits)), len(hits), chance)
-
-
 def macro_score(
     values: Sequence[float],
     groups: Sequence[str],
@@ -145,6 +136,8 @@ def macro_score(
     clusters: Sequence[str] | None = None,
 ) -> Score:
     """The mean of the groups' means, each group resampled on its own; items that repeat each other together."""
+    if len(set(groups)) == 1:
+        return mean_score(values, chance, clusters=clusters)
     units = units_of(values, None, clusters, groups, by_group=True)
     value = float((units.values.sum(0) / units.weights.sum(0)).mean())
     if value in (0.0, 1.0) and (limits := _few_limits(units_of(values, None, clusters))) is not None:
@@ -263,11 +256,3 @@ def _score(value: float, found: tuple[float, float] | str, n: int, units: Units,
 def _percentiles(rounds: Numbers) -> tuple[float, float]:
     low, high = np.quantile(rounds, (0.025, 0.975))
     return float(low), float(high)
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's score interval of a share of n; its ends at 0 and 1 are exact."""
-    under = n + Z95**2
-    middle = (n * share + Z95**2 / 2) / under
-    half = Z95 * math.sqrt(n * share * (1 - share) + Z95**2 / 4) / under
-    return (0.0 if share == 0.0 else middle - half), (1.0 if share == 1.0 else middle + half)

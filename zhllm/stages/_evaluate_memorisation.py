@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from zhllm.errors import DataError
-from zhllm.evals.intervals import mean_score, share_score
+from zhllm.evals.intervals import mean_score
 from zhllm.evals.likelihood import TorchScorer
 from zhllm.evals.memorisation import Ranked, chance_exposure_bits, controls_for, is_extracted, rank_secrets
 from zhllm.progress import bar
@@ -62,10 +63,11 @@ def _result(
     count = len(canaries)
     result = TaskResult([], {}, {"memory_canaries": count, "memory_controls": len(hits) - count})
     # Nobody guesses a secret of 33 bits: one that comes out is no chance.
-    figures: list[tuple[str, Any, list[Any], float]] = [("memory_extraction_rate", share_score, hits, 0.0)]
+    figures: list[tuple[str, Any, list[Any], float]] = [("memory_extraction_rate", mean_score, hits, 0.0)]
     if ranks:
         exposures = [rank.exposure_bits for rank in ranks]
-        figures.append(("memory_exposure_bits", mean_score, exposures, chance_exposure_bits(candidates)))
+        in_bits = partial(mean_score, is_share=False)
+        figures.append(("memory_exposure_bits", in_bits, exposures, chance_exposure_bits(candidates)))
     kinds = [canary.kind for canary in canaries]
     for name, score, values, chance in figures:
         planted, controls = list(map(float, values[:count])), list(map(float, values[count:]))
