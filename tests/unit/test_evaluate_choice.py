@@ -358,6 +358,19 @@ def test_one_rare_hit_is_no_chance() -> None:
         mean_score([])
 
 
+def test_the_mean_of_few_values_has_a_wide_interval() -> None:
+    """Four units, of which one repeats with other outcomes: t with three degrees of freedom is 3.18, not 1.96."""
+    hits = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    found = mean_score(hits, clusters=["一", "二", "三", "四", "四", "四"])
+    assert found.units == 4 and found.low == 0.0
+    assert found.high is not None and found.high > 0.3
+    values = [0.2, 0.4, 0.4, 0.6]
+    few, many = mean_score(values), mean_score(values * 3)
+    spread = (0.04 * 2 / 3) ** 0.5  # of the four values
+    assert few.high - few.value == pytest.approx(3.18 * spread / 4**0.5, rel=0.25)  # type: ignore[operator]
+    assert many.high - many.value < 0.1  # type: ignore[operator]
+
+
 def test_a_macro_mean_of_one_subject_is_its_mean() -> None:
     hits = [1.0] * 4 + [0.0] * 8
     assert macro_score(hits, ["法"] * 12, 0.25) == mean_score(hits, 0.25)

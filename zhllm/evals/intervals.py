@@ -19,6 +19,7 @@ from zhllm.evals.resampling import (
     exact_limits,
     flipped,
     pooled,
+    student_95,
     units_of,
 )
 
@@ -103,8 +104,11 @@ def mean_score(
         return _score(value, limits, len(values), units, chance)
     if len(units.values) == 1:
         return _score(value, ONE_ITEM, len(values), units, chance)
-    units = Units(units.values, units.weights, pooled(units.strata))
-    return _score(value, _percentiles(drawn_means(units, ROUNDS)[:, 0]), len(values), units, chance)
+    drawn = drawn_means(Units(units.values, units.weights, pooled(units.strata)), ROUNDS)[:, 0]
+    low, high = _percentiles(_stretched(drawn, value, len(units.values)))
+    if weights is None and units.values.min() >= 0 and max(values) <= 1:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return _score(value, (low, high), len(values), units, chance)
 
 
 def cells_score(values: Sequence[float], weights: Sequence[float], n: int) -> Score:
@@ -251,6 +255,11 @@ def _score(value: float, found: tuple[float, float] | str, n: int, units: Units,
     if isinstance(found, str):
         return Score(value, None, None, n, chance, fewer, found)
     return Score(value, *found, n, chance, fewer)
+
+
+def _stretched(drawn: Numbers, value: float, units: int) -> Numbers:
+    """Means of few units, whose spread looks too small, stretched as Student's t is against the normal distribution."""
+    return drawn if units >= FEW else value + (drawn - value) * student_95(units - 1) / Z95
 
 
 def _percentiles(rounds: Numbers) -> tuple[float, float]:

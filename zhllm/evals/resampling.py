@@ -136,6 +136,8 @@ def block_means(values: Numbers, weights: Numbers, rounds: int) -> Numbers:
 
 def student_95(freedom: int) -> float:
     """The 97.5 % quantile of Student's t, to 0.03 from 3 degrees of freedom on (Abramowitz and Stegun 26.7.5)."""
+    if freedom < 3:
+        return (math.inf, 12.7062, 4.3027)[freedom]
     z, v = Z95, freedom
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
