@@ -416,10 +416,13 @@ def test_questions_that_stand_there_twice_are_told(model: Path, tmp_path: Path) 
         assert len(notes) == len(wanted) and all(want in note for want, note in zip(wanted, notes, strict=True))
 
 
-def test_options_that_are_the_same_are_told(model: Path, tmp_path: Path) -> None:
+def test_options_that_are_the_same_and_keys_that_contradict_are_told(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "颜色.csv"
-    path.write_text("question,A,B,C,D,answer\n天空？,蓝,蓝,红,绿,A\n草？,蓝,黄,红,绿,D\n", encoding="utf-8")
+    rows = ["天空？,蓝,蓝,红,绿,A", "草？,蓝,黄,红,绿,D", "草？,绿,红,黄,蓝,A", "草？,蓝,黄,红,绿,B"]
+    path.write_text("\n".join(["question,A,B,C,D,answer", *rows]) + "\n", encoding="utf-8")
     out = stage("evaluate", tmp_path / "out", model=model, task=["choice"], data=[path], lang="zh")
     (told,) = [note for note in read_scores(out)["notes"]["model"] if "Options that are the same" in note]
     assert told == f"choice: Options that are the same, of which only one counts as right: {path}:2."
-    assert f"有相同的选项，只有一个算对：{path}:2。" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"有相同的选项，只有一个算对：{path}:2。" in page
+    assert f"与前面同一题的答案相矛盾：{path}:5。" in page, "line 4 says the same in another order"

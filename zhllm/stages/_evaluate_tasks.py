@@ -26,7 +26,7 @@ _REPEAT = "items repeat others"
 # Of a question that does not fit, enough to find it by.
 SHOWN_CHARS = 24
 # Of questions that were left out, those that are named.
-SHOWN_LONG = 5
+SHOWN_PLACES = 5
 PREFIX_DIGITS = 16
 
 
@@ -227,10 +227,18 @@ def choice(config: EvaluateConfig, subject: Subject, sets: Sequence[Any]) -> Tas
     result = _choices(config, subject, sets, "choice")
     asked = [question for one in sets for question in one.questions]
     if alike := [question.where for question in asked if len(set(question.options)) < len(question.options)]:
-        more = f" and {len(alike) - SHOWN_LONG} more" if len(alike) > SHOWN_LONG else ""
-        named = f"{', '.join(alike[:SHOWN_LONG])}{more}"
-        result.notes.append(f"Options that are the same, of which only one counts as right: {named}.")
+        result.notes.append(f"Options that are the same, of which only one counts as right: {_named(alike)}.")
+    keys: dict[tuple[str, frozenset[str]], str] = {}
+    answers = [(question, question.options[question.answer]) for question in asked]
+    others = [q.where for q, key in answers if keys.setdefault((q.question, frozenset(q.options)), key) != key]
+    if others:
+        result.notes.append(f"Questions that an earlier one answers in another way: {_named(others)}.")
     return result
+
+
+def _named(places: Sequence[str]) -> str:
+    more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
+    return f"{', '.join(places[:SHOWN_PLACES])}{more}"
 
 
 def own(config: EvaluateConfig, subject: Subject, made: tuple[Sequence[Any], dict[str, int]]) -> TaskResult:
@@ -302,12 +310,11 @@ def tell_long(
     result: TaskResult, wheres: Sequence[str], done: int, context: int, items: str, by: str | None = None
 ) -> None:
     """How many items were left out because the model cannot read them whole, and which; `by` a way of scoring."""
-    named = ", ".join(wheres[:SHOWN_LONG])
-    more = f" and {len(wheres) - SHOWN_LONG} more" if len(wheres) > SHOWN_LONG else ""
+    named = _named(wheres)
     count = done + len(wheres)
     told = f"{done} of {count} {items}; {len(wheres)} too long for the {context} tokens the model reads"
-    say(f"{by} scoring: {told} ({named}{more})" if by else f"{told} ({named}{more})")
-    result.notes.append(f"{f'Scored by {by}: ' if by else ''}{told}: {named}{more}.")
+    say(f"{by} scoring: {told} ({named})" if by else f"{told} ({named})")
+    result.notes.append(f"{f'Scored by {by}: ' if by else ''}{told}: {named}.")
     result.protocol["left out"] = max(result.protocol.get("left out", 0), len(wheres))
 
 

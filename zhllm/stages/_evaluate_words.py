@@ -74,6 +74,7 @@ _NOTES = (
      r"\2 项中有 \1 项留给回答的不足 --max-tokens 的 \3 个词元。"),
     (r"(\d+) of (\d+) items repeat others: intervals count what is the same once, as (\d+) in all\.",
      r"\2 项中有 \1 项与别的重复：区间里相同的只算一次，共 \3 项。"),
+    (r"Questions that an earlier one answers in another way: (.*)\.", r"与前面同一题的答案相矛盾：\1。"),
     (r"Options that are the same, of which only one counts as right: (.*)\.", r"有相同的选项，只有一个算对：\1。"),
     (r"Questions that the documents could give: numbers (\d+), names (\d+), terms (\d+); --own-questions (\d+)\.",
      r"文档能出的题：数字 \1、名称 \2、术语 \3；--own-questions \4。"),
