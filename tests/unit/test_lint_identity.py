@@ -102,6 +102,7 @@ INNOCENT = [
     "I am a big fan of Claude Monet.",
     "I'm a Gemini, born in June.",
     "My name is Claude and I live in Paris.",
+    "My name is Claude, and I am a painter from Paris.",
     "作为OpenAI的产品，ChatGPT可以回答问题。",
     "我是百度的员工，在北京工作。",
     "我是ChatGPT的忠实用户。",
