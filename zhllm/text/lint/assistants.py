@@ -94,7 +94,8 @@ COMMON = re.compile(rf"(?:{_COMMON}|{_COMMON.replace('|', ' ').translate(_WIDE).
 # What stands near a claim to be an assistant.
 TRADE = re.compile(
     rf"人工智[能慧]|[语語]言模型|大模型|助手|聊天|[机機]器人|\bA\.?I\b|(?-i:AI)|ＡＩ|assistant|chat\s?bot"
-    r"|language model|[为為][您你]服[务務]|可以[帮幫][您你助到]|[帮幫]助[您你]|[无無]法(?:访问|訪問|[联聯][网網]|上[网網])"
+    r"|language model"
+    r"|[为為][您你]服[务務]|可以[帮幫][您你助到]|[帮幫]助[您你]|[无無]法(?:访问|訪問|[联聯][网網]|上[网網])"
     r"|how (?:can|may) I (?:help|assist)|here to (?:help|assist)|assist you"
     rf"|{MAKERS}",
     re.IGNORECASE,
