@@ -14,6 +14,7 @@ from zhllm.evals.code_tasks import NO_CODE, CodeTask, has_code
 from zhllm.evals.sandbox import run_program
 from zhllm.stages import _evaluate_generation as generation
 from zhllm.stages._evaluate_generation import outcome_of
+from zhllm.stages._evaluate_tasks import Answers
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,8 @@ def test_the_report_tells_what_became_of_replies(
         "丙": "```python\nwhile True: pass\n```",
         "丁": "不会",
     }
-    monkeypatch.setattr(generation, "answers", lambda config, subject, asked: [said[a[0]] for a in asked])
+    replies = Answers(dict(enumerate(said.values())), {}, list(said), 512, 0)
+    monkeypatch.setattr(generation, "answers", lambda config, subject, asked, names: replies)
     monkeypatch.setattr(generation, "run_program", lambda program: run_program(program, time_s=1))
     data = write_jsonl(tmp_path / "m.jsonl", [{"task_id": n, "text": n, "test_list": ["assert x == 1"]} for n in said])
     out = stage("evaluate", tmp_path / "out", model=scripted_llama(tmp_path / "model", toy.extended), task=["code"],
