@@ -44,7 +44,7 @@ PAIRS = [
 
 
 def pairs_of(path: Path, records: Sequence[dict[str, Any]] = PAIRS) -> list[Preference]:
-    return list(read_preferences([write_jsonl(path, list(records))], pairs_only=True))
+    return list(read_preferences([write_jsonl(path, list(records))]))
 
 
 @pytest.fixture(scope="module")

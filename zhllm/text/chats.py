@@ -87,23 +87,14 @@ def read_chats(paths: Sequence[Path]) -> Iterator[Chat]:
         yield Chat(_id_of(record, name), messages, str(record.value.get("source", name)), _meta(record, name))
 
 
-def read_preferences(paths: Sequence[Path], pairs_only: bool = False) -> Iterator[Preference]:
-    """Every preference of folders that `convert` wrote and of canonical JSON lines, as `read_chats`.
-
-    With `pairs_only`, one that has only a chosen or only a rejected answer is a DataError too.
-    """
+def read_preferences(paths: Sequence[Path]) -> Iterator[Preference]:
+    """Every preference of folders that `convert` wrote and of canonical JSON lines, as `read_chats`."""
     for name, record in _records(paths, "preferences"):
         value = record.value
         prompt = _messages(value.get("prompt"), name, record.line, ends_with="user")
         chosen, rejected = (_answer(record, key, name) for key in ("chosen", "rejected"))
         if chosen is None and rejected is None:
             raise _not_canonical(name, record.line, 'both "chosen" and "rejected" are null')
-        if pairs_only and (chosen is None or rejected is None):
-            missing = "chosen" if chosen is None else "rejected"
-            raise DataError(
-                f'{name}:{record.line}: "{missing}" is null: one labelled answer is not a pair. '
-                "Use a method that takes labels (KTO), or give pairs only."
-            )
         source = str(value.get("source", name))
         yield Preference(_id_of(record, name), prompt, chosen, rejected, source, _meta(record, name))
 
